@@ -1,0 +1,152 @@
+package keyctx
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+)
+
+// canonicalLabel starts every canonical encoding, so that its hash can't be
+// the hash of anything else that this module makes.
+const canonicalLabel = "vault/ctx/v1"
+
+// maxFullPairs is every pair of a caller's and every reserved one.
+const maxFullPairs = MaxPairs + 4
+
+// Hash is the SHA-256 of a context's canonical encoding.
+type Hash [sha256.Size]byte
+
+// String returns the hash in hexadecimal.
+func (h Hash) String() string { return hex.EncodeToString(h[:]) }
+
+// Short returns the first 8 bytes in hexadecimal: how a context is named in
+// errors and logs, since its pairs are somebody's customers.
+func (h Hash) Short() string { return hex.EncodeToString(h[:8]) }
+
+// AppendCanonical appends to dst the canonical encoding of kc in the namespace
+// ns ("" for none). kc is a caller's context, checked as by
+// [KeyContext.Validate]. SPEC: docs/SPEC.md, "Canonical key context".
+func AppendCanonical(dst []byte, kc KeyContext, ns string) ([]byte, error) {
+	if err := kc.Validate(); err != nil {
+		return nil, err
+	}
+	return appendPairs(dst, kc, ns), nil
+}
+
+// AppendCanonical appends to dst the canonical encoding of kc as it stands,
+// reserved pairs and all, checked as by [KeyContext.ValidateFull].
+func (kc KeyContext) AppendCanonical(dst []byte) ([]byte, error) {
+	if err := kc.ValidateFull(); err != nil {
+		return nil, err
+	}
+	return appendPairs(dst, kc, ""), nil
+}
+
+// Hash returns the hash of kc as it stands, reserved pairs and all, checked as
+// by [KeyContext.ValidateFull].
+func (kc KeyContext) Hash() (Hash, error) {
+	var buf [512]byte
+	b, err := kc.AppendCanonical(buf[:0])
+	if err != nil {
+		return Hash{}, err
+	}
+	return sha256.Sum256(b), nil
+}
+
+// HashIn returns the hash of a caller's context in the namespace ns, checked
+// as by [KeyContext.Validate]. It doesn't copy the map.
+func HashIn(kc KeyContext, ns string) (Hash, error) {
+	var buf [512]byte
+	b, err := AppendCanonical(buf[:0], kc, ns)
+	if err != nil {
+		return Hash{}, err
+	}
+	return sha256.Sum256(b), nil
+}
+
+// appendPairs encodes valid pairs. ns, if not "", is one more pair.
+func appendPairs(dst []byte, kc KeyContext, ns string) []byte {
+	var keys [maxFullPairs]string
+	n := 0
+	insert := func(k string) { // sorted by the bytes of k; a dozen at most
+		i := n
+		for ; i > 0 && keys[i-1] > k; i-- {
+			keys[i] = keys[i-1]
+		}
+		keys[i] = k
+		n++
+	}
+	for k := range kc {
+		insert(k)
+	}
+	if ns != "" {
+		insert(ReservedNamespace)
+	}
+	dst = append(dst, canonicalLabel...)
+	dst = append(dst, byte(n))
+	for _, k := range keys[:n] {
+		v := kc[k]
+		if ns != "" && k == ReservedNamespace {
+			v = ns
+		}
+		dst = appendString(dst, k)
+		dst = appendString(dst, v)
+	}
+	return dst
+}
+
+func appendString(dst []byte, s string) []byte {
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(s)))
+	return append(dst, s...)
+}
+
+// ParseCanonical is the inverse of [KeyContext.AppendCanonical]: it accepts
+// exactly what that produces, so that what parses encodes to the same bytes.
+// Its errors match [ErrInvalidContext].
+func ParseCanonical(b []byte) (KeyContext, error) {
+	rest := b
+	if len(rest) < len(canonicalLabel)+1 || string(rest[:len(canonicalLabel)]) != canonicalLabel {
+		return nil, fmt.Errorf("%w: not a canonical encoding", ErrInvalidContext)
+	}
+	n := int(rest[len(canonicalLabel)])
+	rest = rest[len(canonicalLabel)+1:]
+	if n > maxFullPairs {
+		return nil, fmt.Errorf("%w: %d pairs", ErrInvalidContext, n)
+	}
+	kc := make(KeyContext, n)
+	last := ""
+	for range n {
+		var k, v string
+		var ok bool
+		if k, rest, ok = cutString(rest); !ok {
+			return nil, fmt.Errorf("%w: the encoding is cut short", ErrInvalidContext)
+		}
+		if v, rest, ok = cutString(rest); !ok {
+			return nil, fmt.Errorf("%w: the encoding is cut short", ErrInvalidContext)
+		}
+		if k <= last {
+			return nil, fmt.Errorf("%w: the pairs are not in order", ErrInvalidContext)
+		}
+		last = k
+		kc[k] = v
+	}
+	if len(rest) != 0 {
+		return nil, fmt.Errorf("%w: %d bytes follow the encoding", ErrInvalidContext, len(rest))
+	}
+	if err := kc.ValidateFull(); err != nil {
+		return nil, err
+	}
+	return kc, nil
+}
+
+func cutString(b []byte) (s string, rest []byte, ok bool) {
+	if len(b) < 2 {
+		return "", nil, false
+	}
+	n := int(binary.BigEndian.Uint16(b))
+	if len(b)-2 < n {
+		return "", nil, false
+	}
+	return string(b[2 : 2+n]), b[2+n:], true
+}
