@@ -1,0 +1,201 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/embedvault/vault/keyring"
+)
+
+// EventName says what an [Event] is about.
+type EventName string
+
+// The names of events.
+const (
+	DataCreated      EventName = "data.created"      // Put made an object
+	DataUpdated      EventName = "data.updated"      // Put added a version
+	DataRead         EventName = "data.read"         // Get and its kin
+	DataDeleted      EventName = "data.deleted"      // Delete, or the sweep of what expired
+	NamesListed      EventName = "names.listed"      // List, ListPage, Versions
+	MetadataRead     EventName = "metadata.read"     // Describe, Lookup
+	MessageEncrypted EventName = "message.encrypted" // only with Config.EventMessages, or failed
+	MessageDecrypted EventName = "message.decrypted" // successes only with Config.EventMessages
+	DEKCreated       EventName = "dek.created"
+	DEKDecrypted     EventName = "dek.decrypted"
+	DEKRekeyed       EventName = "dek.rekeyed"
+	KeyCreated       EventName = "key.created"
+	KeyRotated       EventName = "key.rotated"
+	KEKDenied        EventName = "kek.denied"
+	KEKVerified      EventName = "kek.verified"
+)
+
+// Event is what Config.OnEvent is told of one operation. It holds nothing
+// secret; Object, Actor, Reason and Context are what users and customers call
+// things, and may be personal data.
+type Event struct {
+	Name   EventName
+	Time   time.Time // when the operation began, UTC
+	Actor  string    // of WithActor
+	Reason string    // of WithReason
+
+	ContextHash ContextHash
+	Context     KeyContext // only with Config.EventContext; not to be changed
+	KeyID       KeyID
+	Object      string // name
+	ObjectID    ID
+	VersionID   ID
+	KEK         string // URI, of kek.denied
+
+	Duration time.Duration
+	Err      error // nil if it was done
+}
+
+// op is an operation under way, of which an event is made at its end.
+type op struct {
+	v     *Vault
+	ctx   context.Context
+	event Event
+}
+
+// begin starts an operation's event.
+func (v *Vault) begin(ctx context.Context, name EventName, c keyring.Context) op {
+	o := op{v: v, ctx: ctx}
+	if v.cfg.OnEvent == nil {
+		return o
+	}
+	o.event = Event{
+		Name: name, Time: time.Now(), Actor: actorOf(ctx), Reason: reasonOf(ctx),
+		ContextHash: c.Hash,
+	}
+	if v.cfg.EventContext {
+		o.event.Context = c.Pairs.Clone()
+	}
+	return o
+}
+
+// object notes which object the operation is about.
+func (o *op) object(name string, id, version ID, key KeyID) {
+	o.event.Object, o.event.ObjectID, o.event.VersionID, o.event.KeyID = name, id, version, key
+}
+
+// end tells OnEvent of the operation's outcome and returns its error. If it was
+// done and its event is required but wasn't recorded, that is the error.
+func (o *op) end(err error) error {
+	if o.v.cfg.OnEvent == nil {
+		return err
+	}
+	o.event.Err = err
+	o.event.Duration = time.Since(o.event.Time)
+	o.event.Time = o.event.Time.UTC()
+	eventErr := o.v.send(o.ctx, o.event)
+	if eventErr == nil {
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("%w; moreover: %w", err, eventErr)
+	}
+	return eventErr
+}
+
+// endMessage is end for message calls, whose successes are events only by
+// option.
+func (o *op) endMessage(err error) error {
+	if err == nil && !o.v.cfg.EventMessages {
+		return nil
+	}
+	return o.end(err)
+}
+
+// send hands an event to OnEvent. The error it returns matches ErrEvent and
+// fails the operation; without FailClosed there is none.
+func (v *Vault) send(ctx context.Context, e Event) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic of type %T", p)
+		}
+		if err == nil {
+			return
+		}
+		v.eventErrors.Add(1)
+		if !v.cfg.FailClosed {
+			err = nil
+			return
+		}
+		done := "the operation was done, but its"
+		if e.Err != nil {
+			done = "the"
+		}
+		err = fmt.Errorf("vault: %s: %s %w: %w", e.Name, done, ErrEvent, err)
+	}()
+	return v.cfg.OnEvent(ctx, e)
+}
+
+// keyEvent passes on an event of the keyring.
+func (v *Vault) keyEvent(ctx context.Context, k keyring.Event) error {
+	o := v.begin(ctx, keyEventName(k.Kind), keyring.Context{Hash: k.ContextHash, Pairs: k.Context})
+	o.event.Time = time.Now().Add(-k.Duration)
+	o.event.KeyID, o.event.KEK = k.KeyID, k.URI
+	err := o.end(k.Err)
+	if k.Err != nil && err == k.Err { //nolint:errorlint // the very value: the event was recorded
+		return nil
+	}
+	return err
+}
+
+func keyEventName(k keyring.EventKind) EventName {
+	switch k {
+	case keyring.KeyCreated:
+		return KeyCreated
+	case keyring.KeyRotated:
+		return KeyRotated
+	default:
+		return KEKDenied
+	}
+}
+
+// SlogSink returns an OnEvent that logs every event to h: done ones at level
+// Info, failed ones at level Warn. Its error is h's.
+func SlogSink(h slog.Handler) func(context.Context, Event) error {
+	return func(ctx context.Context, e Event) error {
+		level := slog.LevelInfo
+		if e.Err != nil {
+			level = slog.LevelWarn
+		}
+		if !h.Enabled(ctx, level) {
+			return nil
+		}
+		r := slog.NewRecord(e.Time, level, string(e.Name), 0)
+		r.AddAttrs(e.attrs()...)
+		return h.Handle(ctx, r)
+	}
+}
+
+// attrs returns what is set of an event, under stable names.
+func (e Event) attrs() []slog.Attr {
+	attrs := []slog.Attr{slog.String("context_hash", e.ContextHash.String())}
+	add := func(set bool, a slog.Attr) {
+		if set {
+			attrs = append(attrs, a)
+		}
+	}
+	add(e.Context != nil, slog.Any("context", e.Context))
+	add(e.Actor != "", slog.String("actor", e.Actor))
+	add(e.Reason != "", slog.String("reason", e.Reason))
+	add(!e.KeyID.IsZero(), slog.String("key_id", e.KeyID.String()))
+	add(e.Object != "", slog.String("object", e.Object))
+	add(!e.ObjectID.IsZero(), slog.String("object_id", e.ObjectID.String()))
+	add(!e.VersionID.IsZero(), slog.String("version_id", e.VersionID.String()))
+	add(e.KEK != "", slog.String("kek", e.KEK))
+	attrs = append(attrs, slog.Duration("duration", e.Duration))
+	if e.Err != nil {
+		attrs = append(attrs, slog.String("error", e.Err.Error()))
+	}
+	return attrs
+}
+
+// isEventError reports whether the operation was done and only its event
+// failed.
+func isEventError(err error) bool { return errors.Is(err, ErrEvent) }

@@ -1,0 +1,187 @@
+package vectors
+
+import "encoding/json"
+
+// Result says what a reader must make of a vector.
+type Result string
+
+// The results. docs/SPEC.md says which file has which.
+const (
+	Valid          Result = "valid"
+	Malformed      Result = "malformed"       // it is not the format that the file is about
+	WrongContext   Result = "wrong_context"   // the key ID is not that of the given key, context, purpose and version
+	DecryptFailed  Result = "decrypt_failed"  // authentication fails
+	InvalidContext Result = "invalid_context" // not a key context, or not one's canonical encoding
+	InvalidName    Result = "invalid_name"    // not an object's name
+	Corrupt        Result = "corrupt"         // not wrapped by this KEK with this binding, or not the key that the ID names
+	Policy         Result = "policy"          // not the KEKs that the policy names for the context
+)
+
+// The files.
+const (
+	EnvelopeFile     = "envelope_v1.json"
+	KeyContextFile   = "keycontext_v1.json"
+	BlockFile        = "block_v1.json"
+	TextFile         = "text_v1.json"
+	ObjectFile       = "object_v1.json"
+	DataKeyFile      = "datakey_v1.json"
+	StreamHeaderFile = "streamheader_v1.json"
+	KeysetFile       = "keysets_v1.json"
+	BindingFile      = "binding_v1.json"
+	UnwrapFile       = "unwrap_v1.json"
+)
+
+// Files lists every file of vectors.
+func Files() []string {
+	return []string{
+		EnvelopeFile, KeyContextFile, BlockFile, TextFile, ObjectFile,
+		DataKeyFile, StreamHeaderFile, KeysetFile, BindingFile, UnwrapFile,
+	}
+}
+
+// Key is a context key and what it is for. KeyID is always the one that the
+// other fields give, also where the envelope beside it has another.
+type Key struct {
+	Context     map[string]string `json:"context"` // full, vault:namespace and all
+	ContextHash Hex               `json:"context_hash"`
+	ContextKey  Hex               `json:"context_key"`
+	Purpose     uint8             `json:"purpose"`
+	Version     uint32            `json:"version"`
+	KeyID       Hex               `json:"key_id"`
+}
+
+// Sealed is an envelope and the values it was made from. AAD is what the reader
+// gives; Plaintext is what was sealed, also where the envelope doesn't open.
+// DEK follows from ContextKey and Salt.
+type Sealed struct {
+	Key
+	Salt      Hex `json:"salt"`
+	DEK       Hex `json:"dek"`
+	Nonce     Hex `json:"nonce"`
+	AAD       Hex `json:"aad"`
+	Plaintext Hex `json:"plaintext"`
+	Envelope  Hex `json:"envelope"`
+}
+
+// Envelope is a vector of [EnvelopeFile] (a message, kinds 1 and 2),
+// [DataKeyFile] (kinds 5 and 6) or [StreamHeaderFile] (kinds 3 and 4).
+type Envelope struct {
+	Name   string `json:"name"`
+	Result Result `json:"result"`
+	Sealed
+}
+
+// Object is a vector of [ObjectFile]: an object value, kinds 7 and 8, and the
+// name, version ID and expiry under which it is asked for. AAD follows from
+// those.
+type Object struct {
+	Name       string `json:"name"`
+	Result     Result `json:"result"`
+	ObjectName Hex    `json:"object_name"` // bytes, since they may not be UTF-8
+	VersionID  Hex    `json:"version_id"`
+	ExpiresAt  int64  `json:"expires_at,string"` // a string, since many languages read JSON numbers as doubles
+	Sealed
+}
+
+// Pair is one pair of a key context, as bytes.
+type Pair struct {
+	Key   Hex `json:"key"`
+	Value Hex `json:"value"`
+}
+
+// KeyContext is a vector of [KeyContextFile].
+type KeyContext struct {
+	Name   string `json:"name"`
+	Result Result `json:"result"`
+
+	// Input says what is judged: "caller", the pairs as a caller's context, with
+	// Namespace beside them; "full", the pairs as they are hashed and stored,
+	// reserved ones and all; "encoding", bytes to be parsed.
+	Input     string `json:"input"`
+	Pairs     []Pair `json:"pairs"`
+	Namespace Hex    `json:"namespace"` // empty: none
+	Encoding  Hex    `json:"encoding"`
+	Hash      Hex    `json:"hash"`
+}
+
+// The values of [KeyContext.Input].
+const (
+	InputCaller   = "caller"
+	InputFull     = "full"
+	InputEncoding = "encoding"
+)
+
+// Wrapping is one wrapping of a key.
+type Wrapping struct {
+	URI     string `json:"uri"`
+	Wrapped Hex    `json:"wrapped"`
+}
+
+// Block is a vector of [BlockFile]: a wrapped-key block. Where it is malformed
+// the fields are zero.
+type Block struct {
+	Name      string     `json:"name"`
+	Result    Result     `json:"result"`
+	Purpose   uint8      `json:"purpose"`
+	Version   uint32     `json:"version"`
+	Quorum    uint8      `json:"quorum"`
+	Wrappings []Wrapping `json:"wrappings"`
+	Block     Hex        `json:"block"`
+}
+
+// Text is a vector of [TextFile]: the text form of a message.
+type Text struct {
+	Name     string `json:"name"`
+	Result   Result `json:"result"`
+	Text     string `json:"text"`
+	Envelope Hex    `json:"envelope"` // empty where it is malformed
+}
+
+// Keyset is an entry of [KeysetFile]: a Tink keyset that is a KEK in other
+// files. Its keys stand there twice, for those who have no Tink.
+type Keyset struct {
+	Name    string          `json:"name"`
+	URI     string          `json:"uri"`
+	Primary uint32          `json:"primary"` // the ID of the key that wraps
+	Keys    []KeysetKey     `json:"keys"`
+	Keyset  json.RawMessage `json:"keyset"` // Tink's own JSON, cleartext
+}
+
+// KeysetKey is one key of a keyset, AES256_CTR_HMAC_SHA256.
+type KeysetKey struct {
+	ID      uint32 `json:"id"`
+	AESKey  Hex    `json:"aes_key"`
+	HMACKey Hex    `json:"hmac_key"`
+}
+
+// Binding is a vector of [BindingFile]: what a KEK, a keyset of [KeysetFile],
+// makes of wrapped bytes with a binding. Unwrapped is empty where the result is
+// [Corrupt]. It need not be 32 bytes: that is checked later.
+type Binding struct {
+	Name   string `json:"name"`
+	Result Result `json:"result"`
+	Key
+	Binding   Hex    `json:"binding"`
+	URI       string `json:"uri"`
+	Wrapped   Hex    `json:"wrapped"`
+	Unwrapped Hex    `json:"unwrapped"`
+}
+
+// Choice is what a policy says for a context.
+type Choice struct {
+	Quorum uint8    `json:"quorum"`
+	URIs   []string `json:"uris"`
+}
+
+// Unwrap is a vector of [UnwrapFile]: from wrappings, as a record or an envelope
+// brings them, to the context key. The keysets of [KeysetFile] are the KEKs.
+type Unwrap struct {
+	Name   string `json:"name"`
+	Result Result `json:"result"`
+	Key
+	Choice    Choice     `json:"choice"`
+	Previous  []Choice   `json:"previous"`
+	Quorum    uint8      `json:"quorum"`
+	Wrappings []Wrapping `json:"wrappings"`
+	Unwrapped []Hex      `json:"unwrapped"` // of each wrapping, where its KEK unwraps it
+}

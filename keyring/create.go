@@ -1,0 +1,158 @@
+package keyring
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/embedvault/vault/envelope"
+	"github.com/embedvault/vault/kek"
+	"github.com/embedvault/vault/keyctx"
+	"github.com/embedvault/vault/storage"
+)
+
+// create makes version version of the context's key: random bytes, wrapped,
+// the wrapping checked, the record stored. Only then is it put into the cache
+// and returned, with a reference for the caller. If the store already has that
+// version, made by a faster process, the error matches storage.ErrExists and
+// nothing was changed.
+func (r *Keyring) create(ctx context.Context, s *slot, c Context, p keyctx.Purpose, version uint32) (*Key, error) {
+	start, at := time.Now(), r.clock.now()
+	key, err := randomKey(c.Hash, p, version)
+	if err != nil {
+		return nil, err
+	}
+	done := false
+	defer func() {
+		if !done {
+			key.Destroy()
+		}
+	}()
+	quorum, wrappings, err := r.wrap(ctx, c, key, r.binding(c, key.ID(), p, version))
+	if err != nil {
+		return nil, err
+	}
+	if r.cfg.Store != nil {
+		now := time.Now().UTC()
+		err := r.cfg.Store.InsertKey(ctx, storage.KeyRecord{
+			KeyID: key.ID(), Context: r.full(c), ContextHash: c.Hash,
+			Purpose: p, Version: version, State: storage.StateActive,
+			Quorum: quorum, Wrappings: wrappings,
+			CreatedAt: now, StateChangedAt: now,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("storing a new key of context %s: %w", c.Hash.Short(), err)
+		}
+	}
+	block, err := r.blockOf(p, version, quorum, wrappings)
+	if err != nil {
+		return nil, err
+	}
+	e := Event{Kind: KeyCreated, ContextHash: c.Hash, Context: c.Pairs, KeyID: key.ID(), Duration: time.Since(start)}
+	if version > 1 {
+		e.Kind = KeyRotated
+	}
+	if err := r.emit(ctx, e); err != nil {
+		return nil, err
+	}
+	done = true
+	return r.keep(s, key, p, version, block, r.cfg.Store != nil, at), nil
+}
+
+// randomKey returns a new context key.
+func randomKey(context keyctx.Hash, p keyctx.Purpose, version uint32) (*envelope.Key, error) {
+	secret := make([]byte, envelope.KeySize)
+	defer clear(secret)
+	if _, err := rand.Read(secret); err != nil { // never fails: crypto/rand crashes the program instead
+		return nil, err
+	}
+	return envelope.NewKey(secret, context, p, version)
+}
+
+// rotate makes a version after the newest, and returns it with a reference for
+// the caller.
+func (r *Keyring) rotate(ctx context.Context, s *slot, c Context, p keyctx.Purpose) (*Key, error) {
+	rec, err := r.cfg.Store.LatestKey(ctx, c.Hash, p)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, fmt.Errorf("%w: context %s has no key to rotate", ErrKeyNotFound, c.Hash.Short())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the newest key of context %s: %w", c.Hash.Short(), err)
+	}
+	if _, err := r.successor(rec, c, p); err != nil {
+		return nil, err
+	}
+	if rec.Version == ^uint32(0) {
+		return nil, fmt.Errorf("rotating the key of context %s: no version is left after %d", c.Hash.Short(), rec.Version)
+	}
+	k, err := r.create(ctx, s, c, p, rec.Version+1)
+	if errors.Is(err, storage.ErrExists) {
+		// Another process rotated in the same moment: its key is the new one.
+		return r.loadActive(ctx, s, c, p, false)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.supersede(ctx, rec)
+	s.mu.Lock()
+	s.epoch++ // a load that read the old version must not make it active again
+	epoch := s.epoch
+	s.mu.Unlock()
+	r.activate(s, k, r.clock.now(), epoch)
+	return k, nil
+}
+
+// supersede writes into the record of the version before that it only decrypts
+// now. What is active is decided by the version numbers; this is for those who
+// read the record, so that its failing, or losing a race, harms nothing.
+func (r *Keyring) supersede(ctx context.Context, rec storage.KeyRecord) {
+	if rec.State != storage.StateActive {
+		return
+	}
+	rec.State = storage.StateDecryptOnly
+	rec.StateChangedAt = time.Now().UTC()
+	_ = r.cfg.Store.UpdateKey(ctx, rec)
+}
+
+// Verify makes a round trip with every KEK that the policy names for the
+// context, and reports the first that doesn't work. It makes and stores no key.
+func (r *Keyring) Verify(ctx context.Context, c Context) error {
+	if r.closed.Load() {
+		return ErrClosed
+	}
+	choice, err := r.choose(ctx, c)
+	if err != nil {
+		return err
+	}
+	return joinAll(r.each(choice.KEKs, func(i int) error { return r.verifyOne(ctx, c, choice.KEKs[i]) }))
+}
+
+func (r *Keyring) verifyOne(ctx context.Context, c Context, w kek.Wrapper) error {
+	key, err := randomKey(c.Hash, keyctx.PurposeData, 1)
+	if err != nil {
+		return err
+	}
+	defer key.Destroy()
+	secret, err := key.AppendSecret(nil)
+	if err != nil {
+		return err
+	}
+	defer clear(secret)
+	b := r.binding(c, key.ID(), keyctx.PurposeData, 1)
+	blob, err := r.callWrap(ctx, w, secret, b)
+	if err != nil {
+		return err
+	}
+	again, err := r.callUnwrap(ctx, w, blob, b)
+	if err != nil {
+		return err
+	}
+	defer clear(again)
+	if !bytes.Equal(again, secret) { // a throw-away key: no need for constant time
+		return fmt.Errorf("%w: %s doesn't unwrap what it wrapped", kek.ErrCorrupt, w.URI())
+	}
+	return nil
+}

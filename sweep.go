@@ -1,0 +1,69 @@
+package vault
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/embedvault/vault/keyring"
+	"github.com/embedvault/vault/storage"
+)
+
+// sweepBatch is how many objects one write of the sweep deletes.
+const sweepBatch = 500
+
+// Sweep deletes the objects of this vault's namespace that have expired, and
+// returns how many. Each is an event. It is safe to run in several processes at
+// once. It trusts the expiry that the rows say.
+//
+// Errors: ErrNoStore, ErrClosed; the store's. Those deleted before an error are
+// counted.
+func (v *Vault) Sweep(ctx context.Context) (int, error) {
+	deleted := 0
+	for {
+		if err := v.ready(ctx); err != nil {
+			return deleted, fmt.Errorf("vault: sweep: %w", err)
+		}
+		recs, err := v.cfg.Store.DeleteExpired(ctx, v.cfg.Namespace, time.Now(), sweepBatch)
+		deleted += len(recs)
+		for _, rec := range recs {
+			if eventErr := v.swept(ctx, rec); eventErr != nil && err == nil {
+				err = eventErr
+			}
+		}
+		if err != nil {
+			return deleted, fmt.Errorf("vault: sweep: %w", err)
+		}
+		if len(recs) < sweepBatch {
+			return deleted, nil
+		}
+	}
+}
+
+// swept makes the event of one deleted object.
+func (v *Vault) swept(ctx context.Context, rec storage.ObjectRecord) error {
+	o := v.begin(ctx, DataDeleted, keyring.Context{Hash: rec.ContextHash, Pairs: rec.Context.WithoutNamespace()})
+	if o.event.Reason == "" {
+		o.event.Reason = "expired"
+	}
+	o.object(rec.Name, rec.ID, rec.VersionID, rec.KeyID)
+	return o.end(nil)
+}
+
+// sweeper sweeps now and then until the vault is closed. Processes that started
+// together don't sweep together.
+func (v *Vault) sweeper(ctx context.Context) {
+	for {
+		pause := time.NewTimer(v.cfg.SweepEvery/2 + rand.N(v.cfg.SweepEvery))
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		case <-pause.C:
+		}
+		if _, err := v.Sweep(ctx); err != nil && ctx.Err() == nil {
+			v.sweepErrors.Add(1)
+		}
+	}
+}
