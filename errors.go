@@ -19,6 +19,7 @@ var (
 	ErrInvalidContext = keyctx.ErrInvalidContext             // a key context breaks the rules of KeyContext
 	ErrInvalidName    = errors.New("invalid object name")    // an object name breaks the rules of Put
 	ErrInvalidOption  = errors.New("invalid option")         // an option's value makes no sense
+	ErrInvalidCursor  = storage.ErrInvalidCursor             // a list's Cursor is not one of this list's
 	ErrTooLarge       = storage.ErrTooLarge                  // longer than MaxPlaintext or MaxObject, or than the store takes
 	ErrNoStore        = keyring.ErrNoStore                   // the call needs Config.Store
 	ErrClosed         = keyring.ErrClosed                    // the vault was closed

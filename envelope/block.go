@@ -35,7 +35,8 @@ type Block struct {
 
 // Append appends the block's wire form to dst, wrappings sorted by URI. It
 // refuses, with an error that matches [ErrMalformed], what [ParseBlock] would.
-// It neither keeps nor changes the block's slices.
+// It neither keeps nor changes the block's slices, which must not share memory
+// with dst's spare capacity.
 func (b Block) Append(dst []byte) ([]byte, error) {
 	if n := len(b.Wrappings); n == 0 || n > keyctx.MaxWrappings {
 		return nil, fmt.Errorf("%w: %d wrappings in a block", ErrMalformed, n)

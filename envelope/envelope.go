@@ -116,7 +116,7 @@ func (k Kind) String() string {
 func (k Kind) sealsKey() bool { return k >= KindStream && k <= KindDataKeySelf }
 
 // Envelope is a parsed envelope. Its slices are parts of the bytes it was
-// parsed from.
+// parsed from; appending to one copies it, so that it can't write over the next.
 type Envelope struct {
 	Kind  Kind
 	KeyID keyctx.KeyID
@@ -146,7 +146,7 @@ func Parse(b []byte) (Envelope, error) {
 	if len(rest) < bodySize {
 		return Envelope{}, fmt.Errorf("%w: it is cut short", ErrMalformed)
 	}
-	e.Salt, e.Sealed = rest[:SaltSize], rest[SaltSize:]
+	e.Salt, e.Sealed = rest[:SaltSize:SaltSize], rest[SaltSize:len(rest):len(rest)]
 	return e, nil
 }
 
@@ -165,7 +165,7 @@ func ParseStreamHeader(b []byte) (e Envelope, n int, err error) {
 	if len(rest) < size {
 		return Envelope{}, 0, fmt.Errorf("%w: the stream header is cut short", ErrMalformed)
 	}
-	e.Salt, e.Sealed = rest[:SaltSize], rest[SaltSize:size]
+	e.Salt, e.Sealed = rest[:SaltSize:SaltSize], rest[SaltSize:size:size]
 	return e, len(b) - len(rest) + size, nil
 }
 
@@ -197,7 +197,7 @@ func parseHead(b []byte) (e Envelope, rest []byte, err error) {
 	if uint64(len(rest)) < n {
 		return e, nil, fmt.Errorf("%w: the wrapped-key block is cut short", ErrMalformed)
 	}
-	e.Block, rest = rest[:n], rest[n:]
+	e.Block, rest = rest[:n:n], rest[n:]
 	if _, err := scanBlock(e.Block, nil); err != nil {
 		return e, nil, err
 	}

@@ -20,12 +20,9 @@ type Info struct {
 // Inspect says what b is. A stream may follow its header. Its errors match
 // [ErrMalformed].
 func Inspect(b []byte) (Info, error) {
-	e, n, err := ParseStreamHeader(b)
+	e, n, err := parseAny(b)
 	if err != nil {
-		if e, err = Parse(b); err != nil {
-			return Info{}, err
-		}
-		n = len(b)
+		return Info{}, err
 	}
 	info := Info{
 		Version:       Version,
@@ -35,7 +32,7 @@ func Inspect(b []byte) (Info, error) {
 		PlaintextSize: e.PlaintextSize(),
 		Overhead:      n - e.PlaintextSize(),
 	}
-	if e.Block != nil {
+	if e.Block != nil { // of a self-contained kind; never empty
 		block, err := ParseBlock(e.Block)
 		if err != nil {
 			return Info{}, err
@@ -46,4 +43,14 @@ func Inspect(b []byte) (Info, error) {
 		}
 	}
 	return info, nil
+}
+
+// parseAny parses b by its kind and returns how much of it the envelope is: all
+// of it, unless it is a stream header.
+func parseAny(b []byte) (e Envelope, n int, err error) {
+	if len(b) > 1 && Kind(b[1]).Reference() == KindStream {
+		return ParseStreamHeader(b)
+	}
+	e, err = Parse(b)
+	return e, len(b), err
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"unsafe"
 
@@ -18,6 +19,10 @@ var head = func() (t [KindFieldSelf + 1][2]byte) {
 	}
 	return t
 }()
+
+// maxPlaintext is what GCM takes under one nonce, 64 GiB less 32 bytes, and
+// what leaves room in an int for the envelope around it.
+const maxPlaintext = min(1<<36-32, math.MaxInt-Overhead-binary.MaxVarintLen64-maxBlockLen)
 
 // Seal appends to dst an envelope of plaintext, authenticated together with
 // aad. block is the wire form of the wrapped-key block that carries k, for the
@@ -35,6 +40,9 @@ func (k *Key) Seal(dst []byte, kind Kind, block, plaintext, aad []byte) ([]byte,
 	}
 	if kind.sealsKey() && len(plaintext) != KeySize {
 		return nil, fmt.Errorf("envelope: seal a %v of %d bytes, want %d", kind, len(plaintext), KeySize)
+	}
+	if len(plaintext) > maxPlaintext { // cipher.AEAD would panic
+		return nil, fmt.Errorf("envelope: seal %d bytes, at most %d are possible", len(plaintext), uint64(maxPlaintext))
 	}
 	size := Overhead + len(plaintext)
 	if kind.SelfContained() {
@@ -99,7 +107,9 @@ func (k *Key) Open(dst []byte, e Envelope, aad []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		return append(out, plaintext...), nil
+		out = append(out, plaintext...)
+		clear(plaintext)
+		return out, nil
 	}
 	out, err = aead.Open(out, nil, e.Sealed, boundData(e.Kind, aad))
 	if err != nil {

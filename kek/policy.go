@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -115,7 +116,7 @@ func (c *Choice) normalizeKEKs() error {
 	}
 	seen := make(map[string]bool, len(c.KEKs))
 	for i, w := range c.KEKs {
-		if w == nil {
+		if isNil(w) {
 			return fmt.Errorf("%w: KEKs[%d] is nil", ErrPolicy, i)
 		}
 		uri := w.URI()
@@ -130,6 +131,17 @@ func (c *Choice) normalizeKEKs() error {
 		seen[uri] = true
 	}
 	return nil
+}
+
+// isNil reports whether w is nil or a nil pointer. A policy that reads a map of
+// *driver.KEK by tenant returns the latter for a tenant it doesn't know, and
+// asking that for its URI would panic.
+func isNil(w Wrapper) bool {
+	if w == nil {
+		return true
+	}
+	v := reflect.ValueOf(w)
+	return v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 // Match returns, for the wrappings of a record or an envelope, the KEKs that
@@ -173,6 +185,10 @@ func (c Choice) match(quorum Quorum, wrappings []keyctx.Wrapping) []Wrapper {
 func quoteURIs(wrappings []keyctx.Wrapping) string {
 	var b strings.Builder
 	for i, w := range wrappings {
+		if i == keyctx.MaxWrappings {
+			fmt.Fprintf(&b, " and %d more", len(wrappings)-i)
+			break
+		}
 		if i > 0 {
 			b.WriteString(", ")
 		}

@@ -26,9 +26,15 @@ func (h Hash) Short() string { return hex.EncodeToString(h[:8]) }
 
 // AppendCanonical appends to dst the canonical encoding of kc in the namespace
 // ns ("" for none). kc is a caller's context, checked as by
-// [KeyContext.Validate]. SPEC: docs/SPEC.md, "Canonical key context".
+// [KeyContext.Validate]; ns is checked as by [ValidateNamespace].
+// SPEC: docs/SPEC.md, "Canonical key context".
 func AppendCanonical(dst []byte, kc KeyContext, ns string) ([]byte, error) {
 	if err := kc.Validate(); err != nil {
+		return nil, err
+	}
+	// A namespace of 64 KiB would overflow its length, and two contexts could
+	// share an encoding.
+	if err := ValidateNamespace(ns); err != nil {
 		return nil, err
 	}
 	return appendPairs(dst, kc, ns), nil
@@ -55,7 +61,7 @@ func (kc KeyContext) Hash() (Hash, error) {
 }
 
 // HashIn returns the hash of a caller's context in the namespace ns, checked
-// as by [KeyContext.Validate]. It doesn't copy the map.
+// as by [AppendCanonical]. It doesn't copy the map.
 func HashIn(kc KeyContext, ns string) (Hash, error) {
 	var buf [512]byte
 	b, err := AppendCanonical(buf[:0], kc, ns)

@@ -79,12 +79,17 @@ func (kc KeyContext) IsOwn() bool {
 // Namespace returns the namespace of kc, or "".
 func (kc KeyContext) Namespace() string { return kc[ReservedNamespace] }
 
-// WithNamespace returns a copy of kc in the namespace ns; "" is no namespace.
+// WithNamespace returns a copy of kc in the namespace ns, whatever namespace kc
+// was in before; "" is no namespace. It checks nothing.
 func (kc KeyContext) WithNamespace(ns string) KeyContext {
-	c := kc.Clone()
-	if ns != "" {
-		c[ReservedNamespace] = ns
+	c := kc.WithoutNamespace()
+	if ns == "" {
+		return c
 	}
+	if c == nil {
+		c = make(KeyContext, 1)
+	}
+	c[ReservedNamespace] = ns
 	return c
 }
 

@@ -129,9 +129,7 @@ func (r *Keyring) fly(s *slot, c Context, f flightKey, fl *flight) {
 	}
 	s.mu.Lock()
 	fl.key, fl.err = key, err
-	if s.flights[f.mapKey()] == fl {
-		delete(s.flights, f.mapKey())
-	}
+	s.forget(fl)
 	if fl.waiters == 0 && key != nil {
 		key.Release()
 	}
@@ -216,11 +214,7 @@ func (r *Keyring) abandon(ctx context.Context, s *slot, fl *flight) (*Key, error
 	fl.waiters--
 	if fl.waiters == 0 {
 		fl.cancel()
-		for f, other := range s.flights { // newcomers start afresh
-			if other == fl {
-				delete(s.flights, f)
-			}
-		}
+		s.forget(fl) // newcomers start afresh
 	}
 	s.mu.Unlock()
 	if err := ctx.Err(); err != nil {
@@ -230,6 +224,18 @@ func (r *Keyring) abandon(ctx context.Context, s *slot, fl *flight) (*Key, error
 		return nil, ErrClosed
 	}
 	return nil, fmt.Errorf("%w: %w", kek.ErrUnavailable, errLoadTimeout)
+}
+
+// forget takes a flight out of its slot. s.mu is held.
+func (s *slot) forget(fl *flight) {
+	for f, other := range s.flights {
+		if other == fl {
+			delete(s.flights, f)
+		}
+	}
+	if len(s.flights) == 0 {
+		s.flights = nil // an empty map would be most of what a cached key takes
+	}
 }
 
 // renew checks a cached key, of which the caller holds a reference, before it
@@ -245,6 +251,10 @@ func (r *Keyring) renew(ctx context.Context, c Context, f flightKey, k *Key) (*K
 	fresh, err := r.renewWait(ctx, c, f, k)
 	if err == nil {
 		k.Release()
+		if again := f; !f.force && r.dueForReload(fresh) {
+			again.force = true // one who comes seldom must not be the one who waits
+			r.background(c, again, fresh)
+		}
 		return fresh, nil
 	}
 	if ctx.Err() == nil {
@@ -267,7 +277,9 @@ func (r *Keyring) renewWait(ctx context.Context, c Context, f flightKey, k *Key)
 	if !r.mayServe(k, r.clock.now(), true) {
 		return r.load(ctx, c, f)
 	}
-	r.background(c, f, k) // holds the flight, so that our leaving doesn't end it
+	if f.force {
+		r.background(c, f, k) // holds the flight, so that our leaving doesn't end it
+	}
 	wctx, cancel := context.WithTimeoutCause(ctx, staleWait, errStale)
 	defer cancel()
 	key, err := r.load(wctx, c, f)

@@ -49,6 +49,13 @@ func (r *Keyring) judge(k *Key, seen instant, rereadAfter time.Duration) verdict
 	return serve
 }
 
+// dueForReload reports whether a key that may still serve should be reloaded in
+// the background.
+func (r *Keyring) dueForReload(k *Key) bool {
+	fresh := k.fresh.Load()
+	return !r.cfg.NoBackground && r.clock.now().since(fresh.loaded) >= fresh.reloadAfter
+}
+
 // A background renewal comes in the last part of a key's time, at a moment that
 // differs from key to key so that they don't all come at once.
 func spread(d time.Duration, from, to float64) time.Duration {
@@ -59,7 +66,7 @@ func spread(d time.Duration, from, to float64) time.Duration {
 func (r *Keyring) checked(at instant) *freshness {
 	return &freshness{
 		loaded:      at,
-		reloadAfter: spread(r.cfg.TTL, 0.8, 0.95),
+		reloadAfter: spread(r.cfg.TTL, 0.75, 0.9),
 		state:       at,
 		rereadAfter: spread(r.cfg.ActiveKeyTTL, 0.5, 0.9),
 	}

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -117,7 +118,8 @@ type ContextFilter struct {
 	AnyNamespace bool
 }
 
-// Validate reports whether exactly one of Hash, Match and All is set.
+// Validate reports whether exactly one of Hash, Match and All is set, and
+// whether Match and Namespace can be what they are.
 func (f ContextFilter) Validate() error {
 	n := 0
 	if f.Hash != (keyctx.Hash{}) {
@@ -133,9 +135,11 @@ func (f ContextFilter) Validate() error {
 		return fmt.Errorf("storage: a ContextFilter needs exactly one of Hash, Match and All")
 	}
 	if len(f.Match) > 0 {
-		return f.Match.Validate()
+		if err := f.Match.Validate(); err != nil {
+			return err
+		}
 	}
-	return nil
+	return keyctx.ValidateNamespace(f.Namespace)
 }
 
 // Matches reports whether the filter selects the full context kc with this
@@ -150,7 +154,8 @@ func (f ContextFilter) Matches(kc keyctx.KeyContext, hash keyctx.Hash) bool {
 	return f.All || kc.Contains(f.Match)
 }
 
-// KeyQuery asks for a page of key records. Zero fields don't filter.
+// KeyQuery asks for a page of key records. Contexts must be given; zero fields
+// otherwise don't filter.
 type KeyQuery struct {
 	Contexts ContextFilter
 	Purpose  keyctx.Purpose
@@ -177,7 +182,8 @@ type ObjectRecord struct {
 	CreatedAt   time.Time         // of its first version
 
 	// UniqueName makes the name unique within the context's namespace, from this
-	// version on until the object is deleted.
+	// version on until the object is removed; later versions have it too. Names
+	// of objects that don't have it are no obstacle.
 	UniqueName bool
 
 	// Of the version.
@@ -199,6 +205,18 @@ func (r ObjectRecord) Expired(now time.Time) bool {
 	return r.ExpiresAt != 0 && r.ExpiresAt <= now.UnixMicro()
 }
 
+// Same reports whether the two records are the same, field by field. Nil and
+// empty are equal, and times are as [TruncateTime] makes them.
+func (r ObjectRecord) Same(o ObjectRecord) bool {
+	return r.ID == o.ID && r.ContextHash == o.ContextHash && maps.Equal(r.Context, o.Context) &&
+		r.Name == o.Name && r.UniqueName == o.UniqueName &&
+		r.CreatedAt.UnixMicro() == o.CreatedAt.UnixMicro() &&
+		r.VersionID == o.VersionID && r.Number == o.Number && r.KeyID == o.KeyID &&
+		r.Size == o.Size && r.ExpiresAt == o.ExpiresAt &&
+		r.UpdatedAt.UnixMicro() == o.UpdatedAt.UnixMicro() && r.UpdatedBy == o.UpdatedBy &&
+		maps.Equal(r.Labels, o.Labels) && bytes.Equal(r.Envelope, o.Envelope)
+}
+
 // Clone returns a copy that shares nothing with r.
 func (r ObjectRecord) Clone() ObjectRecord {
 	r.Context = r.Context.Clone()
@@ -217,7 +235,7 @@ type PutGuard struct {
 	// keeps all. The others are removed in the same atomic write.
 	Keep int
 
-	// Now decides what has expired.
+	// Now decides what has expired; zero: nothing has.
 	Now time.Time
 }
 
@@ -246,7 +264,8 @@ const (
 	OrderByUpdated Order = 1 // then by the time of the last put, then by object ID
 )
 
-// ObjectQuery asks for a page of objects. Zero fields don't filter.
+// ObjectQuery asks for a page of objects. Contexts must be given; zero fields
+// otherwise don't filter.
 type ObjectQuery struct {
 	Contexts     ContextFilter
 	NamePrefix   string

@@ -38,12 +38,17 @@ var (
 	// ErrTooLarge is matched when a record is larger than the database takes.
 	ErrTooLarge = errors.New("too large for the store")
 
+	// ErrInvalidCursor is matched when a cursor was not made by this kind of
+	// store for this query.
+	ErrInvalidCursor = errors.New("invalid cursor")
+
 	// ErrClosed is matched by calls on a store that was closed.
 	ErrClosed = errors.New("store closed")
 )
 
 // Store is a database of wrapped keys, objects and the vault's own small
-// records.
+// records. The three interfaces don't grow: what later versions of the vault
+// want beside them is an interface of its own, which a driver may have or not.
 //
 // What holds for every method of the three interfaces:
 //
@@ -59,13 +64,21 @@ var (
 //     database's own error. A failure to reach the database is never reported as
 //     ErrNotFound: the vault makes a new key after that and nothing else.
 //   - It keeps no slice or map that it was given, changes none, and returns none
-//     that it keeps.
-//   - Times are UTC with microseconds: what is finer is cut off on writing.
+//     that it keeps. Nil and empty are the same: either may come back as nil.
+//   - Times are UTC with microseconds: what is finer is cut off on writing (see
+//     [TruncateTime]).
+//   - A record that its Validate method refuses is refused, and nothing is
+//     written. Every record within those limits is taken, byte for byte, unless
+//     it is too large for the database: [ErrTooLarge].
 //   - Pages are read whole: no transaction, rows or lock is held once the call
 //     has returned. A cursor is opaque, of at most 1 KiB, and good for the same
-//     query only, also in another process; a store refuses one it didn't make
-//     with an error. Limit ≤ 0 means 100, and more than 1000 means 1000. A page
-//     costs the same wherever in the list it is.
+//     query only, also in another process and with another Limit or Now; a store
+//     refuses one it didn't make with [ErrInvalidCursor]. A page is full unless
+//     it is the last, and only the last has no Next. Limit ≤ 0 means 100, and
+//     more than 1000 means 1000. A page costs the same wherever in the list it
+//     is.
+//   - Rows that are added or removed between two pages are shown or not; all
+//     others are shown exactly once.
 type Store interface {
 	KeyStore
 	ObjectStore
@@ -95,8 +108,9 @@ type KeyStore interface {
 	// UpdateKey replaces the record with rec.KeyID if it is at rec.Revision,
 	// and raises its revision by one; else ErrVersionConflict, or ErrNotFound
 	// if there is none. The key ID, context, purpose, version and creation time
-	// never change: a driver may ignore or refuse them if different. Like
-	// InsertKey it takes part in no transaction of the caller's.
+	// never change: a driver may ignore or refuse them if different. Everything
+	// else may, the parent included. Like InsertKey it takes part in no
+	// transaction of the caller's.
 	UpdateKey(ctx context.Context, rec KeyRecord) error
 
 	// DeleteKey removes the record if it is at that revision; else
@@ -104,7 +118,8 @@ type KeyStore interface {
 	DeleteKey(ctx context.Context, id keyctx.KeyID, revision uint64) error
 
 	// ListKeys returns a page of records, ordered by (context hash, purpose,
-	// version).
+	// version). With Purpose or State a page may cost as much as all the records
+	// it skips; ParentID alone selects as fast as Contexts does.
 	ListKeys(ctx context.Context, q KeyQuery) (KeyPage, error)
 }
 
@@ -113,24 +128,30 @@ type KeyStore interface {
 // An object's current version is the one with the highest number. An object
 // whose current version has expired (ExpiresAt ≠ 0 and ≤ the call's Now) reads
 // as absent everywhere, versions and all; a put replaces it by a new object, in
-// the same atomic write.
+// the same atomic write. To calls with no Now (ReplaceEnvelope, CountByKey,
+// ListByKey, ImportVersion) it is there until it is removed; with the zero Now
+// nothing has expired.
 type ObjectStore interface {
 	// PutObject adds a version to the object that has rec.Name in rec's context,
 	// or creates the object if there is none. The guard holds in the same atomic
 	// write. Of rec, ID is used only if the object is created, CreatedAt is set by
 	// the driver to rec.UpdatedAt then, and Number is ignored: the driver gives
-	// 1, or one more than the current version's. It returns the record as
-	// stored, without the Envelope.
+	// 1, or one more than the current version's. UniqueName is true from the
+	// first version that asked for it on. It returns the record as stored,
+	// without the Envelope.
 	//
-	// Errors: ErrExists (guard, or a unique name that another context holds),
-	// ErrVersionConflict (guard), ErrTooLarge.
+	// Errors: ErrExists (guard; a unique name that another context's object
+	// holds, unless that has expired: then the put removes it; a version ID that
+	// the object has, or the ID of another object), ErrVersionConflict (guard),
+	// ErrTooLarge. Nothing is written then.
 	PutObject(ctx context.Context, rec ObjectRecord, guard PutGuard) (ObjectRecord, error)
 
 	// GetObject returns one version of one object, or ErrNotFound.
 	GetObject(ctx context.Context, ref ObjectRef) (ObjectRecord, error)
 
 	// GetObjects returns the current versions of the objects with these names in
-	// this context, those that are there, in any order. At most 1000 names.
+	// this context, with their envelopes, those that are there, each once, in any
+	// order. More than [MaxNames] names are refused.
 	GetObjects(ctx context.Context, context keyctx.Hash, names []string, now time.Time) ([]ObjectRecord, error)
 
 	// DeleteObject removes the object and all its versions, and returns its
@@ -142,8 +163,9 @@ type ObjectStore interface {
 	// ListObjects returns a page of the current versions' records.
 	ListObjects(ctx context.Context, q ObjectQuery) (ObjectPage, error)
 
-	// ListVersions returns a page of one object's versions, newest number first,
-	// without envelopes. If the object isn't there the page is empty.
+	// ListVersions returns a page of one object's versions, by number, the newest
+	// first unless q says otherwise. A version that has expired is left out
+	// unless q says otherwise. If the object isn't there the page is empty.
 	ListVersions(ctx context.Context, q VersionQuery) (ObjectPage, error)
 
 	// DeleteExpired removes up to limit objects of this namespace that have
@@ -168,8 +190,12 @@ type ObjectStore interface {
 
 	// ImportVersion adds a version exactly as rec says, number, IDs and times
 	// included: how a store is copied or restored. Versions of one object are
-	// imported in the order of their numbers. If the very same is already there
-	// it does nothing; if something else is, ErrExists.
+	// imported in the order of their numbers, which may start anywhere and have
+	// gaps. If the very same is already there it does nothing. If something else
+	// is, ErrExists: the object ID with another name or context, another object
+	// with that name (or holding it as a unique one), or the number or version ID
+	// with other contents. A number that isn't there and is lower than the
+	// current version's: ErrVersionConflict.
 	ImportVersion(ctx context.Context, rec ObjectRecord) error
 }
 
@@ -190,6 +216,7 @@ type SystemStore interface {
 	DeleteSystem(ctx context.Context, name string, revision uint64) error
 
 	// ListSystem returns up to limit records whose names start with prefix and
-	// come after the name after, in the order of their names.
+	// come after the name after, in the order of their names' bytes. limit is as
+	// in a page's Limit.
 	ListSystem(ctx context.Context, prefix, after string, limit int) ([]SystemRecord, error)
 }
