@@ -136,22 +136,23 @@ const (
 // withDefaults returns the configuration checked and filled in. Its errors name
 // the field.
 func (c Config) withDefaults() (Config, error) {
-	kekNil, policyNil := isNil(c.KEK), isNil(c.Policy)
+	// First, so that a Policy that is none never leaves every customer to KEK.
+	if err := errors.Join(notHollow("KEK", c.KEK), notHollow("Policy", c.Policy), notHollow("Store", c.Store)); err != nil {
+		return c, err
+	}
 	switch {
-	case kekNil && policyNil:
+	case c.KEK == nil && c.Policy == nil:
 		return c, errors.New("vault: Config: set KEK or Policy")
-	case !kekNil && !policyNil:
+	case c.KEK != nil && c.Policy != nil:
 		return c, errors.New("vault: Config: KEK and Policy are both set; set one")
-	case policyNil:
+	case c.Policy == nil:
+		if _, err := (kek.Choice{KEKs: []kek.Wrapper{c.KEK}}).Normalize(nil); err != nil {
+			return c, fmt.Errorf("vault: Config.KEK: %w", err)
+		}
 		c.Policy = kek.Fixed(c.KEK)
 	}
-	if isNil(c.Store) {
-		if c.Store != nil {
-			return c, errors.New("vault: Config.Store holds a nil pointer; was the error of opening it checked?")
-		}
-		if c.UniqueNames || c.KeepVersions != 0 {
-			return c, errors.New("vault: Config: UniqueNames and KeepVersions need a Store")
-		}
+	if c.Store == nil && (c.UniqueNames || c.KeepVersions != 0) {
+		return c, errors.New("vault: Config: UniqueNames and KeepVersions need a Store")
 	}
 	if err := keyctx.ValidateNamespace(c.Namespace); err != nil {
 		return c, fmt.Errorf("vault: Config.Namespace: %w", err)
@@ -161,6 +162,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	orOff(&c.Cache.StaleIfUnavailable, defaultStale)
 	orOff(&c.SweepEvery, defaultSweepEvery)
+	for _, d := range []*time.Duration{&c.Cache.TTL, &c.Cache.ActiveKeyTTL, &c.Cache.StaleIfUnavailable, &c.SweepEvery} {
+		*d = min(*d, forever)
+	}
 	return c, errors.Join(
 		positive("Cache.Size", &c.Cache.Size, defaultCacheSize),
 		positive("MaxPlaintext", &c.MaxPlaintext, defaultMaxPlaintext),
@@ -170,6 +174,18 @@ func (c Config) withDefaults() (Config, error) {
 		positive("Cache.ActiveKeyTTL", &c.Cache.ActiveKeyTTL, defaultActiveKeyTTL),
 	)
 }
+
+// notHollow refuses an interface that holds a nil pointer, which is what is
+// left of a constructor whose error wasn't looked at.
+func notHollow(name string, v any) error {
+	if v != nil && isNil(v) {
+		return fmt.Errorf("vault: Config.%s holds a nil pointer; was the error of making it checked?", name)
+	}
+	return nil
+}
+
+// forever is the longest duration that counts, so that sums don't overflow.
+const forever = time.Duration(math.MaxInt64 / 4)
 
 // positive fills in a default for zero and refuses what is negative.
 func positive[T int | time.Duration](name string, field *T, value T) error {
@@ -192,12 +208,8 @@ func orOff(field *time.Duration, value time.Duration) {
 	}
 }
 
-// isNil reports whether an interface holds nothing, or a nil pointer, which is
-// what is left of a constructor whose error wasn't looked at.
+// isNil reports whether what an interface holds is nil.
 func isNil(v any) bool {
-	if v == nil {
-		return true
-	}
 	switch r := reflect.ValueOf(v); r.Kind() {
 	case reflect.Pointer, reflect.Func, reflect.Map:
 		return r.IsNil()

@@ -75,7 +75,7 @@ func (v *Vault) createDataKey(ctx context.Context, c keyring.Context) (DataKey, 
 	if err != nil {
 		err = fmt.Errorf("vault: create data key: %w", err)
 	}
-	o.event.KeyID = id
+	o.key(id)
 	if err := o.end(err); err != nil {
 		clear(key)
 		return DataKey{}, err
@@ -89,7 +89,7 @@ func (v *Vault) decryptDataKey(ctx context.Context, c keyring.Context, sealed []
 	if err != nil {
 		err = fmt.Errorf("vault: decrypt data key: %w", err)
 	}
-	o.event.KeyID = id
+	o.key(id)
 	if err := o.end(err); err != nil {
 		clear(key)
 		return nil, err
@@ -103,7 +103,7 @@ func (v *Vault) rekeyDataKey(ctx context.Context, from keyring.Context, sealed [
 	if err != nil {
 		err = fmt.Errorf("vault: rekey data key: %w", err)
 	}
-	o.event.KeyID = id
+	o.key(id)
 	if err := o.end(err); err != nil {
 		return nil, err
 	}

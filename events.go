@@ -2,7 +2,6 @@ package vault
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -27,7 +26,7 @@ const (
 	DEKDecrypted     EventName = "dek.decrypted"
 	DEKRekeyed       EventName = "dek.rekeyed"
 	KeyCreated       EventName = "key.created"
-	KeyRotated       EventName = "key.rotated"
+	KeyRotated       EventName = "key.rotated" // a new version was made; or Rotate failed
 	KEKDenied        EventName = "kek.denied"
 	KEKVerified      EventName = "kek.verified"
 )
@@ -57,7 +56,7 @@ type Event struct {
 type op struct {
 	v     *Vault
 	ctx   context.Context
-	event Event
+	event *Event // nil if nobody listens: it is larger than the rest of a warm call
 }
 
 // begin starts an operation's event.
@@ -66,7 +65,7 @@ func (v *Vault) begin(ctx context.Context, name EventName, c keyring.Context) op
 	if v.cfg.OnEvent == nil {
 		return o
 	}
-	o.event = Event{
+	o.event = &Event{
 		Name: name, Time: time.Now(), Actor: actorOf(ctx), Reason: reasonOf(ctx),
 		ContextHash: c.Hash,
 	}
@@ -76,21 +75,36 @@ func (v *Vault) begin(ctx context.Context, name EventName, c keyring.Context) op
 	return o
 }
 
+// change lets f change the event, if there is one.
+func (o op) change(f func(*Event)) {
+	if o.event != nil {
+		f(o.event)
+	}
+}
+
+// key notes under which key the operation sealed or opened.
+func (o op) key(id KeyID) {
+	if o.event != nil {
+		o.event.KeyID = id
+	}
+}
+
 // object notes which object the operation is about.
-func (o *op) object(name string, id, version ID, key KeyID) {
-	o.event.Object, o.event.ObjectID, o.event.VersionID, o.event.KeyID = name, id, version, key
+func (o op) object(name string, id, version ID, key KeyID) {
+	o.change(func(e *Event) { e.Object, e.ObjectID, e.VersionID, e.KeyID = name, id, version, key })
 }
 
 // end tells OnEvent of the operation's outcome and returns its error. If it was
 // done and its event is required but wasn't recorded, that is the error.
-func (o *op) end(err error) error {
-	if o.v.cfg.OnEvent == nil {
+func (o op) end(err error) error {
+	if o.event == nil {
 		return err
 	}
-	o.event.Err = err
-	o.event.Duration = time.Since(o.event.Time)
-	o.event.Time = o.event.Time.UTC()
-	eventErr := o.v.send(o.ctx, o.event)
+	e := *o.event
+	e.Err = err
+	e.Duration = time.Since(e.Time)
+	e.Time = e.Time.UTC()
+	eventErr := o.v.send(o.ctx, e)
 	if eventErr == nil {
 		return err
 	}
@@ -102,7 +116,7 @@ func (o *op) end(err error) error {
 
 // endMessage is end for message calls, whose successes are events only by
 // option.
-func (o *op) endMessage(err error) error {
+func (o op) endMessage(err error) error {
 	if err == nil && !o.v.cfg.EventMessages {
 		return nil
 	}
@@ -136,8 +150,9 @@ func (v *Vault) send(ctx context.Context, e Event) (err error) {
 // keyEvent passes on an event of the keyring.
 func (v *Vault) keyEvent(ctx context.Context, k keyring.Event) error {
 	o := v.begin(ctx, keyEventName(k.Kind), keyring.Context{Hash: k.ContextHash, Pairs: k.Context})
-	o.event.Time = time.Now().Add(-k.Duration)
-	o.event.KeyID, o.event.KEK = k.KeyID, k.URI
+	o.change(func(e *Event) {
+		e.Time, e.KeyID, e.KEK = time.Now().Add(-k.Duration), k.KeyID, k.URI
+	})
 	err := o.end(k.Err)
 	if k.Err != nil && err == k.Err { //nolint:errorlint // the very value: the event was recorded
 		return nil
@@ -195,7 +210,3 @@ func (e Event) attrs() []slog.Attr {
 	}
 	return attrs
 }
-
-// isEventError reports whether the operation was done and only its event
-// failed.
-func isEventError(err error) bool { return errors.Is(err, ErrEvent) }

@@ -7,11 +7,15 @@ import (
 	"time"
 
 	"github.com/embedvault/vault/keyring"
+	"github.com/embedvault/vault/storage"
 )
 
 // GetMany returns the objects that kc has under these names, decrypted, by name.
 // Those that aren't there are not in the map. If some can't be opened, the
 // error joins theirs, and the map holds the others.
+//
+// There is an event for each name, as of so many Gets; one only if the call
+// fails before it comes to them.
 func (v *Vault) GetMany(ctx context.Context, kc KeyContext, names ...string) (map[string]Object, error) {
 	c, err := v.context(kc)
 	if err != nil {
@@ -21,56 +25,99 @@ func (v *Vault) GetMany(ctx context.Context, kc KeyContext, names ...string) (ma
 }
 
 // manyAtOnce is how many objects GetMany asks the store for in one call.
-const manyAtOnce = 1000
+const manyAtOnce = storage.MaxNames
 
 func (v *Vault) getMany(ctx context.Context, c keyring.Context, names []string) (map[string]Object, error) {
 	objects := make(map[string]Object, len(names))
+	names, err := v.distinctNames(ctx, names)
+	if err != nil {
+		return objects, v.getManyFailed(ctx, c, err)
+	}
 	var errs []error
 	for len(names) > 0 {
 		n := min(len(names), manyAtOnce)
-		if err := v.getSome(ctx, c, names[:n], objects); err != nil {
-			errs = append(errs, err)
-		}
+		errs = append(errs, v.getSome(ctx, c, names[:n], objects))
 		names = names[n:]
 	}
 	return objects, errors.Join(errs...)
 }
 
-func (v *Vault) getSome(ctx context.Context, c keyring.Context, names []string, objects map[string]Object) error {
+// distinctNames returns each name once if all of them are valid and a call about
+// objects may go to the store.
+func (v *Vault) distinctNames(ctx context.Context, names []string) ([]string, error) {
 	if err := v.ready(ctx); err != nil {
-		return fmt.Errorf("vault: get many: %w", err)
+		return nil, err
 	}
-	asked := make(map[string]bool, len(names))
+	seen := make(map[string]bool, len(names))
+	distinct := make([]string, 0, len(names))
 	for _, name := range names {
 		if err := validName(name); err != nil {
-			return fmt.Errorf("vault: get many: %s: %w", quoteName(name), err)
+			return nil, fmt.Errorf("%s: %w", quoteName(name), err)
 		}
-		asked[name] = true
+		if !seen[name] {
+			seen[name] = true
+			distinct = append(distinct, name)
+		}
 	}
-	recs, err := v.cfg.Store.GetObjects(ctx, c.Hash, names, time.Now())
+	return distinct, nil
+}
+
+// getManyFailed makes the event of a call that failed as a whole.
+func (v *Vault) getManyFailed(ctx context.Context, c keyring.Context, err error) error {
+	return v.begin(ctx, DataRead, c).end(fmt.Errorf("vault: get many: %w", err))
+}
+
+// getSome reads up to manyAtOnce objects into the map.
+func (v *Vault) getSome(ctx context.Context, c keyring.Context, names []string, objects map[string]Object) error {
+	recs, err := v.askFor(ctx, c, names)
 	if err != nil {
-		return fmt.Errorf("vault: get many: %w", err)
+		return v.getManyFailed(ctx, c, err)
 	}
 	var errs []error
-	for _, rec := range recs {
-		if !asked[rec.Name] {
-			errs = append(errs, fmt.Errorf("vault: get many: %w: the store gave %s, which wasn't asked for", ErrStoreCorrupt, quoteName(rec.Name)))
-			continue
+	for _, name := range names {
+		obj, err := v.readRecord(ctx, c, name, recs[name])
+		switch {
+		case err == nil:
+			objects[name] = obj
+		case !errors.Is(err, ErrNotFound) || errors.Is(err, ErrEvent):
+			errs = append(errs, err)
 		}
-		o := v.begin(ctx, DataRead, c)
-		obj, err := v.openObject(ctx, c, rec.Name, ID{}, rec)
-		if err != nil && !isAbsent(err) {
-			err = fmt.Errorf("vault: get %s: %w", quoteName(rec.Name), err)
-		}
-		o.object(rec.Name, rec.ID, rec.VersionID, rec.KeyID)
-		if err := o.end(err); err != nil {
-			clear(obj.Value)
-			if !isAbsent(err) { // it expired in this moment
-				errs = append(errs, err)
-			}
-			continue
-		}
-		objects[rec.Name] = obj
 	}
 	return errors.Join(errs...)
+}
+
+// askFor returns the records of these names, by name.
+func (v *Vault) askFor(ctx context.Context, c keyring.Context, names []string) (map[string]storage.ObjectRecord, error) {
+	if err := v.ready(ctx); err != nil {
+		return nil, err
+	}
+	rows, err := v.cfg.Store.GetObjects(ctx, c.Hash, names, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	recs := make(map[string]storage.ObjectRecord, len(rows))
+	for _, rec := range rows {
+		recs[rec.Name] = rec
+	}
+	return recs, nil
+}
+
+// readRecord opens one record of many, the zero record being that of an object
+// that isn't there, and makes its event.
+func (v *Vault) readRecord(ctx context.Context, c keyring.Context, name string, rec storage.ObjectRecord) (Object, error) {
+	o := v.begin(ctx, DataRead, c)
+	var obj Object
+	err := ErrNotFound
+	if !rec.ID.IsZero() {
+		obj, err = v.openObject(ctx, c, name, ID{}, rec)
+	}
+	if err != nil {
+		err = fmt.Errorf("vault: get %s: %w", quoteName(name), err)
+	}
+	o.object(name, rec.ID, rec.VersionID, rec.KeyID)
+	if err := o.end(err); err != nil {
+		clear(obj.Value)
+		return Object{}, err
+	}
+	return obj, nil
 }

@@ -18,6 +18,9 @@ const prepareAtOnce = 16
 // transaction begins, before a function is frozen. The error joins those of
 // the contexts that failed; the others are prepared.
 func (v *Vault) Prepare(ctx context.Context, kcs ...KeyContext) error {
+	if v.closed.Load() {
+		return ErrClosed
+	}
 	errs := make([]error, len(kcs))
 	places := make(chan struct{}, prepareAtOnce)
 	var wg sync.WaitGroup
@@ -61,9 +64,14 @@ func (v *Vault) Rotate(ctx context.Context, kc KeyContext) error {
 }
 
 func (v *Vault) rotate(ctx context.Context, c keyring.Context) error {
+	o := v.begin(ctx, KeyRotated, c)
 	k, err := v.ring.Rotate(ctx, c, keyctx.PurposeData)
 	if err != nil {
-		return fmt.Errorf("vault: rotate: %w", err)
+		err = fmt.Errorf("vault: rotate: %w", err)
+		if errors.Is(err, ErrEvent) {
+			return err // the keyring told of it, in vain
+		}
+		return o.end(err)
 	}
 	k.Release()
 	return nil

@@ -94,7 +94,12 @@ func (v *Vault) Lookup(ctx context.Context, id ID) (Metadata, error) {
 		err = fmt.Errorf("vault: look up %s: %w", id, err)
 		rec = storage.ObjectRecord{ID: id}
 	}
-	o.event.ContextHash = rec.ContextHash
+	o.change(func(e *Event) {
+		e.ContextHash = rec.ContextHash
+		if v.cfg.EventContext {
+			e.Context = rec.Context.WithoutNamespace()
+		}
+	})
 	o.object(rec.Name, rec.ID, rec.VersionID, rec.KeyID)
 	if err := o.end(err); err != nil {
 		return Metadata{}, err
@@ -118,7 +123,11 @@ func (v *Vault) lookup(ctx context.Context, id ID) (storage.ObjectRecord, error)
 
 func (v *Vault) describe(ctx context.Context, c keyring.Context, name string, opts []GetOption) (Metadata, error) {
 	o := v.begin(ctx, MetadataRead, c)
-	rec, err := v.row(ctx, c, name, getOptions(opts))
+	version, err := getOptions(opts)
+	var rec storage.ObjectRecord
+	if err == nil {
+		rec, err = v.row(ctx, c, name, version)
+	}
 	if err != nil {
 		err = fmt.Errorf("vault: describe %s: %w", quoteName(name), err)
 	}
@@ -221,14 +230,16 @@ func (v *Vault) versions(ctx context.Context, c keyring.Context, name string, in
 		return failed(invalid)
 	}
 	c.Pairs = c.Pairs.Clone()
-	var object ID
-	return v.iterate(ctx, c, name, func(cursor string) (Page, error) {
-		page, err := v.versionPage(ctx, c, name, &object, cursor)
-		if err != nil {
-			return Page{}, fmt.Errorf("vault: versions of %s: %w", quoteName(name), err)
-		}
-		return page, nil
-	})
+	return func(yield func(Metadata, error) bool) {
+		var object ID // of this iteration: there may be several at once
+		v.iterate(ctx, c, name, func(cursor string) (Page, error) {
+			page, err := v.versionPage(ctx, c, name, &object, cursor)
+			if err != nil {
+				return Page{}, fmt.Errorf("vault: versions of %s: %w", quoteName(name), err)
+			}
+			return page, nil
+		})(yield)
+	}
 }
 
 func (v *Vault) versionPage(ctx context.Context, c keyring.Context, name string, object *ID, cursor string) (Page, error) {
@@ -254,7 +265,7 @@ func (v *Vault) iterate(ctx context.Context, c keyring.Context, object string, n
 	return func(yield func(Metadata, error) bool) {
 		for cursor, first := "", true; first || cursor != ""; first = false {
 			o := v.begin(ctx, NamesListed, c)
-			o.event.Object = object
+			o.change(func(e *Event) { e.Object = object })
 			page, err := next(cursor)
 			if first || err != nil {
 				err = o.end(err)

@@ -105,7 +105,7 @@ func (v *Vault) encrypt(ctx context.Context, c keyring.Context, dst, plaintext, 
 	if err != nil {
 		err = fmt.Errorf("vault: encrypt: %w", err)
 	}
-	o.event.KeyID = id
+	o.key(id)
 	if err := o.endMessage(err); err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func (v *Vault) decrypted(o op, id KeyID, out []byte, from int, err error) ([]by
 	if err != nil {
 		err = fmt.Errorf("vault: decrypt: %w", err)
 	}
-	o.event.KeyID = id
+	o.key(id)
 	if err := o.endMessage(err); err != nil {
 		if out != nil {
 			clear(out[from:])

@@ -3,12 +3,12 @@ package vault
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"time"
 	"unicode/utf8"
 
 	"github.com/embedvault/vault/envelope"
+	"github.com/embedvault/vault/keyctx"
 	"github.com/embedvault/vault/keyring"
 	"github.com/embedvault/vault/storage"
 )
@@ -38,9 +38,10 @@ type Metadata struct {
 type Object struct {
 	Metadata
 
-	// Value is the plaintext. It is never nil, and it is printed by no verb and
-	// marshalled by no encoder.
-	Value []byte `json:"-"`
+	// Value is the plaintext. It is never nil. Package fmt prints it with no
+	// verb, and packages encoding/json and encoding/xml leave it out; encoders
+	// that know no tags (encoding/gob) don't.
+	Value []byte `json:"-" xml:"-"`
 }
 
 // Format prints what identifies the object and no secret, whatever the verb.
@@ -68,8 +69,8 @@ func (v *Vault) Put(ctx context.Context, kc KeyContext, name string, value []byt
 // Get returns the object that kc has under name, decrypted: its current
 // version, or with AtVersion another. An object that has expired is not found.
 //
-// Errors: ErrNoStore, ErrInvalidContext, ErrInvalidName, ErrNotFound; those of
-// Decrypt; the store's.
+// Errors: ErrNoStore, ErrInvalidContext, ErrInvalidName, ErrInvalidOption,
+// ErrNotFound; those of Decrypt; the store's.
 func (v *Vault) Get(ctx context.Context, kc KeyContext, name string, opts ...GetOption) (Object, error) {
 	c, err := v.context(kc)
 	if err != nil {
@@ -119,7 +120,7 @@ func (v *Vault) put(ctx context.Context, c keyring.Context, name string, value [
 		err = fmt.Errorf("vault: put %s: %w", quoteName(name), err)
 	}
 	if meta.Number == 1 {
-		o.event.Name = DataCreated
+		o.change(func(e *Event) { e.Name = DataCreated })
 	}
 	o.object(name, meta.ID, meta.VersionID, meta.KeyID)
 	return meta, o.end(err)
@@ -199,7 +200,11 @@ func (v *Vault) fetch(ctx context.Context, c keyring.Context, name string, ref s
 	if invalid != nil {
 		return Object{}, invalid
 	}
-	ref.Version, ref.Now = getOptions(opts), time.Now()
+	version, err := getOptions(opts)
+	if err != nil {
+		return Object{}, err
+	}
+	ref.Version, ref.Now = version, time.Now()
 	rec, err := v.cfg.Store.GetObject(ctx, ref)
 	if err != nil {
 		return Object{}, err
@@ -210,7 +215,7 @@ func (v *Vault) fetch(ctx context.Context, c keyring.Context, name string, ref s
 	if name == "" {
 		name = rec.Name
 	}
-	return v.openObject(ctx, c, name, ref.Version, rec)
+	return v.openObject(ctx, c, name, version, rec)
 }
 
 // openObject decrypts a record as what was asked for: the object that the
@@ -231,7 +236,8 @@ func (v *Vault) openObject(ctx context.Context, c keyring.Context, name string, 
 		return Object{}, err
 	}
 	obj := Object{Metadata: metadataOf(rec), Value: value}
-	obj.Name, obj.VersionID, obj.KeyID, obj.Size = name, version, id, int64(len(value))
+	obj.Name, obj.Context = name, c.Pairs.Clone()
+	obj.VersionID, obj.KeyID, obj.Size = version, id, int64(len(value))
 	return obj, nil
 }
 
@@ -275,9 +281,11 @@ func objectAAD(version ID, expiresAt int64, name string) []byte {
 	return append(b, name...)
 }
 
+// metadataOf takes over the record's maps: the store has no use for them.
 func metadataOf(rec storage.ObjectRecord) Metadata {
+	delete(rec.Context, keyctx.ReservedNamespace)
 	m := Metadata{
-		ID: rec.ID, Name: rec.Name, Context: rec.Context.WithoutNamespace(),
+		ID: rec.ID, Name: rec.Name, Context: rec.Context,
 		VersionID: rec.VersionID, Number: rec.Number, KeyID: rec.KeyID, Size: rec.Size,
 		CreatedAt: rec.CreatedAt, UpdatedAt: rec.UpdatedAt, UpdatedBy: rec.UpdatedBy, Labels: rec.Labels,
 	}
@@ -313,6 +321,3 @@ func quoteRef(name string, ref storage.ObjectRef) string {
 	}
 	return quoteName(name)
 }
-
-// isAbsent reports whether err says that an object isn't there.
-func isAbsent(err error) bool { return errors.Is(err, ErrNotFound) }

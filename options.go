@@ -11,7 +11,7 @@ import (
 type PutOption interface{ applyPut(*putOpts) error }
 
 // GetOption is an option of [Vault.Get], [Vault.GetByID] and [Vault.Describe].
-type GetOption interface{ applyGet(*ID) }
+type GetOption interface{ applyGet(*ID) error }
 
 // DeleteOption is an option of [Vault.Delete].
 type DeleteOption interface{ applyDelete(*ID) error }
@@ -39,13 +39,13 @@ func putOptions(opts []PutOption) (putOpts, error) {
 	return p, nil
 }
 
-func getOptions(opts []GetOption) (version ID) {
+func getOptions(opts []GetOption) (version ID, err error) {
 	for _, o := range opts {
-		if o != nil {
-			o.applyGet(&version)
+		if o != nil && err == nil {
+			err = o.applyGet(&version)
 		}
 	}
-	return version
+	return version, err
 }
 
 func deleteOptions(opts []DeleteOption) (version ID, err error) {
@@ -95,10 +95,12 @@ type expiresAt struct{ at time.Time }
 func ExpiresAt(t time.Time) PutOption { return expiresAt{t} }
 
 func (o expiresAt) applyPut(p *putOpts) error {
-	p.expiresAt = o.at.UnixMicro()
-	if p.expiresAt <= 0 {
-		return fmt.Errorf("%w: ExpiresAt must be after 1970", ErrInvalidOption)
+	// By the year first: far outside it, UnixMicro overflows, and "never" would
+	// become some day.
+	if year := o.at.UTC().Year(); year < 1970 || year > 9999 || o.at.UnixMicro() <= 0 {
+		return fmt.Errorf("%w: ExpiresAt must be after 1970 and before the year 10000", ErrInvalidOption)
 	}
+	p.expiresAt = o.at.UnixMicro()
 	return nil
 }
 
@@ -147,8 +149,14 @@ func isText(s string) bool {
 
 type atVersion struct{ id ID }
 
-// AtVersion asks for one version instead of the current one. What comes back is
-// proven to be that version.
+// AtVersion asks for one version instead of the current one. What Get and
+// GetByID then return is proven to be that version.
 func AtVersion(id ID) GetOption { return atVersion{id} }
 
-func (o atVersion) applyGet(version *ID) { *version = o.id }
+func (o atVersion) applyGet(version *ID) error {
+	if o.id.IsZero() { // must not turn into a call for the current version
+		return fmt.Errorf("%w: AtVersion of the zero ID", ErrInvalidOption)
+	}
+	*version = o.id
+	return nil
+}

@@ -44,9 +44,11 @@ func (v *Vault) Sweep(ctx context.Context) (int, error) {
 // swept makes the event of one deleted object.
 func (v *Vault) swept(ctx context.Context, rec storage.ObjectRecord) error {
 	o := v.begin(ctx, DataDeleted, keyring.Context{Hash: rec.ContextHash, Pairs: rec.Context.WithoutNamespace()})
-	if o.event.Reason == "" {
-		o.event.Reason = "expired"
-	}
+	o.change(func(e *Event) {
+		if e.Reason == "" {
+			e.Reason = "expired"
+		}
+	})
 	o.object(rec.Name, rec.ID, rec.VersionID, rec.KeyID)
 	return o.end(nil)
 }

@@ -40,16 +40,19 @@ type Key struct {
 	id      keyctx.KeyID
 	purpose keyctx.Purpose
 
-	// destroyed is set before secret is zeroed. It is the second line of
-	// defence: whoever shares a Key counts its users and destroys it after the
-	// last one.
-	destroyed atomic.Bool
-	secret    [KeySize]byte
+	// secret becomes nil before the bytes are zeroed: the key is destroyed. That
+	// is the second line of defence; whoever shares a Key counts its users and
+	// destroys it after the last one.
+	//
+	// It is an atomic.Pointer also because package fmt can't follow one. Format
+	// isn't called for a Key in somebody's unexported field, and what fmt prints
+	// there for a verb that doesn't fit, such as %s, is the whole struct.
+	secret atomic.Pointer[[KeySize]byte]
 
 	// states holds *state. What is in it is key material: it goes with the
-	// Key. It is dropped and never zeroed, and states are made from secret only
-	// while destroyed is false; a pool that rebuilt its states from a zeroed key
-	// would seal under zeros.
+	// Key. It is dropped and never zeroed, and states are used only while secret
+	// isn't nil; a pool that rebuilt its states from a zeroed key would seal
+	// under zeros.
 	states sync.Pool
 }
 
@@ -84,7 +87,8 @@ func NewKey(secret []byte, context keyctx.Hash, purpose keyctx.Purpose, version 
 		return nil, fmt.Errorf("%w: purpose %v, version %d", ErrBadKey, purpose, version)
 	}
 	k := &Key{purpose: purpose}
-	copy(k.secret[:], secret)
+	own := [KeySize]byte(secret)
+	k.secret.Store(&own)
 
 	var info [sha256.Size + 5]byte
 	copy(info[:], context[:])
@@ -105,17 +109,19 @@ func (k *Key) ID() keyctx.KeyID { return k.id }
 // AppendSecret appends the key's bytes to dst, for wrapping them. It fails on a
 // destroyed key.
 func (k *Key) AppendSecret(dst []byte) ([]byte, error) {
-	if k.destroyed.Load() {
+	secret := k.secret.Load()
+	if secret == nil {
 		return nil, errDestroyed
 	}
-	return append(dst, k.secret[:]...), nil
+	return append(dst, secret[:]...), nil
 }
 
 // Destroy zeroes the key. No other method may run at the same time: the caller
 // knows that its last user has gone. Calls after it fail.
 func (k *Key) Destroy() {
-	k.destroyed.Store(true)
-	clear(k.secret[:])
+	if secret := k.secret.Swap(nil); secret != nil {
+		clear(secret[:])
+	}
 	k.states = sync.Pool{} // what it held is dropped to the collector
 }
 
@@ -127,12 +133,13 @@ func (k *Key) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "envelope.Key(%s)", k
 // RFC 5869 §2.3; §3.3 for why the key, being uniformly random, needs no Extract.
 func (k *Key) expand(label string, info []byte) (*state, error) {
 	st, _ := k.states.Get().(*state)
-	if st == nil {
-		st = &state{mac: hmac.New(sha256.New, k.secret[:])}
+	secret := k.secret.Load()
+	if st == nil && secret != nil {
+		st = &state{mac: hmac.New(sha256.New, secret[:])}
 	}
 	// After the HMAC was made, not before: had the key been zeroed in between,
 	// this sees it.
-	if k.destroyed.Load() {
+	if k.secret.Load() == nil {
 		return nil, errDestroyed
 	}
 	n := copy(st.in[:], label)

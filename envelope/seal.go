@@ -1,6 +1,7 @@
 package envelope
 
 import (
+	"crypto/cipher"
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
@@ -22,7 +23,7 @@ var head = func() (t [KindFieldSelf + 1][2]byte) {
 
 // maxPlaintext is what GCM takes under one nonce, 64 GiB less 32 bytes, and
 // what leaves room in an int for the envelope around it.
-const maxPlaintext = min(1<<36-32, math.MaxInt-Overhead-binary.MaxVarintLen64-maxBlockLen)
+const maxPlaintext = min(uint64(1<<36-32), math.MaxInt-uint64(Overhead+binary.MaxVarintLen64+maxBlockLen))
 
 // Seal appends to dst an envelope of plaintext, authenticated together with
 // aad. block is the wire form of the wrapped-key block that carries k, for the
@@ -41,8 +42,8 @@ func (k *Key) Seal(dst []byte, kind Kind, block, plaintext, aad []byte) ([]byte,
 	if kind.sealsKey() && len(plaintext) != KeySize {
 		return nil, fmt.Errorf("envelope: seal a %v of %d bytes, want %d", kind, len(plaintext), KeySize)
 	}
-	if len(plaintext) > maxPlaintext { // cipher.AEAD would panic
-		return nil, fmt.Errorf("envelope: seal %d bytes, at most %d are possible", len(plaintext), uint64(maxPlaintext))
+	if uint64(len(plaintext)) > maxPlaintext { // cipher.AEAD would panic
+		return nil, fmt.Errorf("envelope: seal %d bytes, at most %d are possible", len(plaintext), maxPlaintext)
 	}
 	size := Overhead + len(plaintext)
 	if kind.SelfContained() {
@@ -84,16 +85,7 @@ func (k *Key) Seal(dst []byte, kind Kind, block, plaintext, aad []byte) ([]byte,
 // Errors: [ErrWrongKey]; [ErrDecrypt] if e or aad isn't what was sealed;
 // [ErrMalformed] if e is of a kind that seals a key and holds something else.
 func (k *Key) Open(dst []byte, e Envelope, aad []byte) ([]byte, error) {
-	if !k.id.Equal(e.KeyID) {
-		return nil, ErrWrongKey
-	}
-	if k.purpose != keyctx.PurposeData {
-		return nil, fmt.Errorf("envelope: open with a key for %v", k.purpose)
-	}
-	if !e.Kind.Valid() || len(e.Salt) != SaltSize || e.PlaintextSize() < 0 {
-		return nil, fmt.Errorf("%w: it was not parsed", ErrMalformed)
-	}
-	aead, err := k.aead(e.Salt)
+	aead, err := k.opener(e)
 	if err != nil {
 		return nil, err
 	}
@@ -115,11 +107,52 @@ func (k *Key) Open(dst []byte, e Envelope, aad []byte) ([]byte, error) {
 	if err != nil {
 		return nil, ErrDecrypt
 	}
-	if e.Kind.sealsKey() && size != KeySize {
-		clear(out[len(dst):])
-		return nil, fmt.Errorf("%w: a %v of %d bytes", ErrMalformed, e.Kind, size)
+	if err := checkOpened(e.Kind, out[len(dst):]); err != nil {
+		return nil, err
 	}
 	return out, nil
+}
+
+// OpenInPlace is [Key.Open] with the plaintext written over e's own bytes, which
+// the caller must own and is left with nothing else in. It saves the copy.
+func (k *Key) OpenInPlace(e Envelope, aad []byte) ([]byte, error) {
+	aead, err := k.opener(e)
+	if err != nil {
+		return nil, err
+	}
+	// The one overlap that crypto/cipher allows: the output starts where the
+	// input does. Sealed is longer by nonce and tag, so that it fits.
+	out, err := aead.Open(e.Sealed[:0], nil, e.Sealed, boundData(e.Kind, aad))
+	if err != nil {
+		return nil, ErrDecrypt
+	}
+	if err := checkOpened(e.Kind, out); err != nil {
+		return nil, err
+	}
+	return slices.Clip(out), nil
+}
+
+// opener returns the AEAD of an envelope that names this key.
+func (k *Key) opener(e Envelope) (cipher.AEAD, error) {
+	if !k.id.Equal(e.KeyID) {
+		return nil, ErrWrongKey
+	}
+	if k.purpose != keyctx.PurposeData {
+		return nil, fmt.Errorf("envelope: open with a key for %v", k.purpose)
+	}
+	if !e.Kind.Valid() || len(e.Salt) != SaltSize || e.PlaintextSize() < 0 {
+		return nil, fmt.Errorf("%w: it was not parsed", ErrMalformed)
+	}
+	return k.aead(e.Salt)
+}
+
+// checkOpened refuses, and clears, what is no key although its kind seals keys.
+func checkOpened(kind Kind, plaintext []byte) error {
+	if kind.sealsKey() && len(plaintext) != KeySize {
+		clear(plaintext)
+		return fmt.Errorf("%w: a %v of %d bytes", ErrMalformed, kind, len(plaintext))
+	}
+	return nil
 }
 
 // boundData is GCM's associated data: version ‖ kind ‖ aad. The key ID needs

@@ -29,15 +29,25 @@ func (h Hash) Short() string { return hex.EncodeToString(h[:8]) }
 // [KeyContext.Validate]; ns is checked as by [ValidateNamespace].
 // SPEC: docs/SPEC.md, "Canonical key context".
 func AppendCanonical(dst []byte, kc KeyContext, ns string) ([]byte, error) {
-	if err := kc.Validate(); err != nil {
-		return nil, err
+	if n := len(kc); n == 0 || n > MaxPairs {
+		return nil, errPairs(n)
 	}
-	// A namespace of 64 KiB would overflow its length, and two contexts could
-	// share an encoding.
-	if err := ValidateNamespace(ns); err != nil {
-		return nil, err
+	var p sortedPairs
+	for k, v := range kc { // once: this is on the path of every message
+		if err := validPair(k, v); err != nil {
+			return nil, err
+		}
+		p.insert(k, v)
 	}
-	return appendPairs(dst, kc, ns), nil
+	if ns != "" {
+		// A namespace of 64 KiB would overflow its length, and two contexts
+		// could share an encoding.
+		if err := ValidateNamespace(ns); err != nil {
+			return nil, err
+		}
+		p.insert(ReservedNamespace, ns)
+	}
+	return p.append(dst), nil
 }
 
 // AppendCanonical appends to dst the canonical encoding of kc as it stands,
@@ -46,7 +56,11 @@ func (kc KeyContext) AppendCanonical(dst []byte) ([]byte, error) {
 	if err := kc.ValidateFull(); err != nil {
 		return nil, err
 	}
-	return appendPairs(dst, kc, ""), nil
+	var p sortedPairs
+	for k, v := range kc {
+		p.insert(k, v)
+	}
+	return p.append(dst), nil
 }
 
 // Hash returns the hash of kc as it stands, reserved pairs and all, checked as
@@ -71,33 +85,27 @@ func HashIn(kc KeyContext, ns string) (Hash, error) {
 	return sha256.Sum256(b), nil
 }
 
-// appendPairs encodes valid pairs. ns, if not "", is one more pair.
-func appendPairs(dst []byte, kc KeyContext, ns string) []byte {
-	var keys [maxFullPairs]string
-	n := 0
-	insert := func(k string) { // sorted by the bytes of k; a dozen at most
-		i := n
-		for ; i > 0 && keys[i-1] > k; i-- {
-			keys[i] = keys[i-1]
-		}
-		keys[i] = k
-		n++
+// sortedPairs are valid pairs in the order of their keys' bytes.
+type sortedPairs struct {
+	n    int
+	list [maxFullPairs]struct{ k, v string }
+}
+
+func (p *sortedPairs) insert(k, v string) {
+	i := p.n
+	for ; i > 0 && p.list[i-1].k > k; i-- {
+		p.list[i] = p.list[i-1]
 	}
-	for k := range kc {
-		insert(k)
-	}
-	if ns != "" {
-		insert(ReservedNamespace)
-	}
+	p.list[i].k, p.list[i].v = k, v
+	p.n++
+}
+
+func (p *sortedPairs) append(dst []byte) []byte {
 	dst = append(dst, canonicalLabel...)
-	dst = append(dst, byte(n))
-	for _, k := range keys[:n] {
-		v := kc[k]
-		if ns != "" && k == ReservedNamespace {
-			v = ns
-		}
-		dst = appendString(dst, k)
-		dst = appendString(dst, v)
+	dst = append(dst, byte(p.n))
+	for i := range p.n {
+		dst = appendString(dst, p.list[i].k)
+		dst = appendString(dst, p.list[i].v)
 	}
 	return dst
 }

@@ -41,20 +41,29 @@ type KeyContext map[string]string
 // for the rules. Its errors match [ErrInvalidContext].
 func (kc KeyContext) Validate() error {
 	if n := len(kc); n == 0 || n > MaxPairs {
-		return fmt.Errorf("%w: it needs 1 to %d pairs, got %d", ErrInvalidContext, MaxPairs, n)
+		return errPairs(n)
 	}
 	for k, v := range kc {
-		if err := validKey(k); err != nil {
-			return err
-		}
-		if IsReserved(k) {
-			return fmt.Errorf("%w: the key %q starts with %q, which is reserved for the vault itself", ErrInvalidContext, k, reservedPrefix)
-		}
-		if err := validValue(k, v); err != nil {
+		if err := validPair(k, v); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func errPairs(n int) error {
+	return fmt.Errorf("%w: it needs 1 to %d pairs, got %d", ErrInvalidContext, MaxPairs, n)
+}
+
+// validPair checks a pair of a caller's.
+func validPair(k, v string) error {
+	if err := validKey(k); err != nil {
+		return err
+	}
+	if IsReserved(k) {
+		return fmt.Errorf("%w: the key %q starts with %q, which is reserved for the vault itself", ErrInvalidContext, k, reservedPrefix)
+	}
+	return validValue(k, v)
 }
 
 // Contains reports whether every pair of match is in kc. An empty match is

@@ -50,7 +50,7 @@ func (kc KeyContext) ValidateFull() error {
 		}
 	}
 	if pairs > MaxPairs || pairs == 0 && !kc.IsOwn() {
-		return fmt.Errorf("%w: it needs 1 to %d pairs, got %d", ErrInvalidContext, MaxPairs, pairs)
+		return errPairs(pairs)
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func (r *Keyring) heedStore(ctx context.Context, c Context, id keyctx.KeyID) err
 	if err != nil {
 		return fmt.Errorf("reading the state of key %s: %w", id.Short(), err)
 	}
-	if rec.ContextHash != c.Hash {
+	if rec.ContextHash != c.Hash || rec.Purpose != keyctx.PurposeData {
 		return fmt.Errorf("%w, or: %w: key %s is not of context %s", ErrWrongContext, kek.ErrCorrupt, id.Short(), c.Hash.Short())
 	}
 	return usable(rec)

@@ -273,6 +273,9 @@ func (r *Keyring) Rotate(ctx context.Context, c Context, p keyctx.Purpose) (*Key
 	if r.cfg.Store == nil {
 		return nil, ErrNoStore
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err // a load outlives its caller, who would have rotated after all
+	}
 	return r.load(ctx, c, flightKey{purpose: p, op: opRotate})
 }
 

@@ -8,15 +8,18 @@ import (
 )
 
 // Decoder decodes records as [DecodeKeyRecord] and [DecodeObjectRecord] do and
-// remembers the contexts that it met lately: a store that decodes record upon
-// record of the same few thousand contexts saves half of the work. The zero
-// value is ready for use; it is safe for concurrent use, and its memory is
-// bounded (at worst about 15 MiB, with contexts of the largest size).
+// remembers contexts that it met lately: a store that decodes record upon
+// record of the same few hundred contexts saves a quarter of the time. The
+// zero value is ready for use; it is safe for concurrent use, and its memory
+// is bounded (2 MiB).
 type Decoder struct {
 	known [decoderSlots]atomic.Pointer[knownContext]
 }
 
-const decoderSlots = 1024
+const (
+	decoderSlots  = 1024
+	maxRemembered = 512 // bytes of a context's encoding
+)
 
 // knownContext is a context that was checked: canonical is its encoding and
 // hash the hash of that. It is never changed, and its map never given away.
@@ -46,7 +49,7 @@ func (d *Decoder) get(hash keyctx.Hash, canonical []byte) keyctx.KeyContext {
 }
 
 func (d *Decoder) put(hash keyctx.Hash, canonical []byte, kc keyctx.KeyContext) {
-	if d != nil {
+	if d != nil && len(canonical) <= maxRemembered {
 		d.slot(hash).Store(&knownContext{hash, string(canonical), maps.Clone(kc)})
 	}
 }

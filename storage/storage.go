@@ -160,7 +160,8 @@ type ObjectStore interface {
 	// ErrVersionConflict. No such object: ErrNotFound.
 	DeleteObject(ctx context.Context, ref ObjectRef, ifVersion ID) (ObjectRecord, error)
 
-	// ListObjects returns a page of the current versions' records.
+	// ListObjects returns a page of the current versions' records. A NamePrefix
+	// with OrderByUpdated may cost as much as all the rows it skips.
 	ListObjects(ctx context.Context, q ObjectQuery) (ObjectPage, error)
 
 	// ListVersions returns a page of one object's versions, by number, the newest

@@ -205,5 +205,8 @@ func (q ObjectQuery) Validate() error {
 	if !q.UpdatedAfter.IsZero() && q.Order != OrderByUpdated {
 		return errors.New("storage: UpdatedAfter needs OrderByUpdated")
 	}
+	if err := checkTimes(q.UpdatedAfter); err != nil {
+		return fmt.Errorf("storage: UpdatedAfter: %w", err)
+	}
 	return q.Contexts.Validate()
 }

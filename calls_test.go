@@ -1,0 +1,125 @@
+package vault_test
+
+import (
+	"iter"
+	"testing"
+
+	"github.com/embedvault/vault"
+)
+
+// firstErr is the error that an iteration ends with, or nil.
+func firstErr(seq iter.Seq2[vault.Metadata, error]) error {
+	for _, err := range seq {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// samples are inputs that some context made, for calls that need one.
+type samples struct {
+	message, dataKey []byte
+	text             string
+	id               vault.ID
+}
+
+func sampleOf(t testing.TB, v *vault.Vault, kc vault.KeyContext) samples {
+	t.Helper()
+	ctx := t.Context()
+	s := samples{
+		message: must(v.Encrypt(ctx, kc, []byte("x"), nil))(t),
+		text:    must(v.EncryptString(ctx, kc, "x", nil))(t),
+		dataKey: must(v.CreateDataKey(ctx, kc))(t).Sealed,
+	}
+	if meta, err := v.Put(ctx, kc, "sample", []byte("x")); err == nil {
+		s.id = meta.ID
+	}
+	return s
+}
+
+// callsWith is one call of every method that takes a key context, by name.
+// Without samples the calls' other inputs are plausible and no more.
+func callsWith(t testing.TB, v *vault.Vault, kc vault.KeyContext, given ...samples) map[string]func() error {
+	ctx := t.Context()
+	s := samples{message: []byte("m"), text: "vlt1.", dataKey: []byte("k"), id: vault.ID{1}}
+	if len(given) > 0 {
+		s = given[0]
+	}
+	return map[string]func() error{
+		"Encrypt":        func() error { _, err := v.Encrypt(ctx, kc, []byte("p"), nil); return err },
+		"Decrypt":        func() error { _, err := v.Decrypt(ctx, kc, s.message, nil); return err },
+		"AppendEncrypt":  func() error { _, err := v.AppendEncrypt(ctx, kc, nil, []byte("p"), nil); return err },
+		"AppendDecrypt":  func() error { _, err := v.AppendDecrypt(ctx, kc, nil, s.message, nil); return err },
+		"EncryptString":  func() error { _, err := v.EncryptString(ctx, kc, "p", nil); return err },
+		"DecryptString":  func() error { _, err := v.DecryptString(ctx, kc, s.text, nil); return err },
+		"CreateDataKey":  func() error { _, err := v.CreateDataKey(ctx, kc); return err },
+		"DecryptDataKey": func() error { _, err := v.DecryptDataKey(ctx, kc, s.dataKey); return err },
+		"RekeyDataKey":   func() error { _, err := v.RekeyDataKey(ctx, kc, s.dataKey, kc); return err },
+		"Put":            func() error { _, err := v.Put(ctx, kc, "sample", nil); return err },
+		"Get":            func() error { _, err := v.Get(ctx, kc, "sample"); return err },
+		"GetMany":        func() error { _, err := v.GetMany(ctx, kc, "sample"); return err },
+		"GetByID":        func() error { _, err := v.GetByID(ctx, kc, s.id); return err },
+		"Describe":       func() error { _, err := v.Describe(ctx, kc, "sample"); return err },
+		"Delete":         func() error { return v.Delete(ctx, kc, "sample") },
+		"List":           func() error { return firstErr(v.List(ctx, kc, vault.ListOptions{})) },
+		"ListPage":       func() error { _, err := v.ListPage(ctx, kc, vault.ListOptions{}); return err },
+		"Versions":       func() error { return firstErr(v.Versions(ctx, kc, "sample")) },
+		"Prepare":        func() error { return v.Prepare(ctx, kc) },
+		"Rotate":         func() error { return v.Rotate(ctx, kc) },
+		"VerifyKEK":      func() error { return v.VerifyKEK(ctx, kc) },
+	}
+}
+
+// scopeCalls is one call of every method of a scope that does something.
+func scopeCalls(t testing.TB, v *vault.Vault, sc *vault.Scope, given ...samples) map[string]func() error {
+	ctx := t.Context()
+	s := samples{message: []byte("m"), text: "vlt1.", dataKey: []byte("k"), id: vault.ID{1}}
+	if len(given) > 0 {
+		s = given[0]
+	}
+	return map[string]func() error{
+		"Encrypt":        func() error { _, err := sc.Encrypt(ctx, []byte("p"), nil); return err },
+		"Decrypt":        func() error { _, err := sc.Decrypt(ctx, s.message, nil); return err },
+		"AppendEncrypt":  func() error { _, err := sc.AppendEncrypt(ctx, nil, []byte("p"), nil); return err },
+		"AppendDecrypt":  func() error { _, err := sc.AppendDecrypt(ctx, nil, s.message, nil); return err },
+		"EncryptString":  func() error { _, err := sc.EncryptString(ctx, "p", nil); return err },
+		"DecryptString":  func() error { _, err := sc.DecryptString(ctx, s.text, nil); return err },
+		"CreateDataKey":  func() error { _, err := sc.CreateDataKey(ctx); return err },
+		"DecryptDataKey": func() error { _, err := sc.DecryptDataKey(ctx, s.dataKey); return err },
+		"RekeyDataKey":   func() error { _, err := sc.RekeyDataKey(ctx, s.dataKey, orgB); return err },
+		"Put":            func() error { _, err := sc.Put(ctx, "sample", nil); return err },
+		"Get":            func() error { _, err := sc.Get(ctx, "sample"); return err },
+		"GetMany":        func() error { _, err := sc.GetMany(ctx, "sample"); return err },
+		"GetByID":        func() error { _, err := sc.GetByID(ctx, s.id); return err },
+		"Describe":       func() error { _, err := sc.Describe(ctx, "sample"); return err },
+		"Delete":         func() error { return sc.Delete(ctx, "sample") },
+		"List":           func() error { return firstErr(sc.List(ctx, vault.ListOptions{})) },
+		"ListPage":       func() error { _, err := sc.ListPage(ctx, vault.ListOptions{}); return err },
+		"Versions":       func() error { return firstErr(sc.Versions(ctx, "sample")) },
+		"Prepare":        func() error { return sc.Prepare(ctx) },
+		"Rotate":         func() error { return sc.Rotate(ctx) },
+		"VerifyKEK":      func() error { return sc.VerifyKEK(ctx) },
+		"AEAD.Encrypt":   func() error { _, err := sc.AEAD(ctx).Encrypt([]byte("p"), nil); return err },
+		"AEAD.Decrypt":   func() error { _, err := sc.AEAD(ctx).Decrypt(s.message, nil); return err },
+		"AEADWithContext.Encrypt": func() error {
+			_, err := sc.AEADWithContext().EncryptWithContext(ctx, []byte("p"), nil)
+			return err
+		},
+		"AEADWithContext.Decrypt": func() error {
+			_, err := sc.AEADWithContext().DecryptWithContext(ctx, s.message, nil)
+			return err
+		},
+	}
+}
+
+// otherCalls is one call of every other method that can fail.
+func otherCalls(t testing.TB, v *vault.Vault) map[string]func() error {
+	ctx := t.Context()
+	return map[string]func() error{
+		"Lookup":  func() error { _, err := v.Lookup(ctx, vault.ID{1}); return err },
+		"Sweep":   func() error { _, err := v.Sweep(ctx); return err },
+		"Check":   func() error { return v.Check(ctx) },
+		"Prepare": func() error { return v.Prepare(ctx) },
+	}
+}

@@ -1,0 +1,193 @@
+package boltstore
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/embedvault/vault/storage"
+)
+
+// PutObject implements [storage.ObjectStore].
+func (s *Store) PutObject(ctx context.Context, rec storage.ObjectRecord, guard storage.PutGuard) (stored storage.ObjectRecord, err error) {
+	err = s.update(ctx, "put object", len(rec.Envelope), func(t *tx) (err error) {
+		stored, err = t.putObject(rec, guard)
+		return err
+	})
+	if err != nil {
+		return storage.ObjectRecord{}, err
+	}
+	return stored, nil
+}
+
+// putObject checks first everything that can refuse the put, and then writes.
+func (t *tx) putObject(rec storage.ObjectRecord, guard storage.PutGuard) (stored storage.ObjectRecord, err error) {
+	if err := guard.Validate(); err != nil {
+		return stored, err
+	}
+	cur, there, err := t.currentAt(objectKey(rec.ContextHash, rec.Name), false)
+	if err != nil {
+		return stored, err
+	}
+	expired := there && cur.Expired(guard.Now)
+	live := there && !expired
+	if err := checkGuard(&cur, live, guard); err != nil {
+		return stored, err
+	}
+	rec.CreatedAt, rec.Number = rec.UpdatedAt, 1
+	if live {
+		rec.ID, rec.CreatedAt, rec.Number = cur.ID, cur.CreatedAt, cur.Number+1
+		rec.UniqueName = rec.UniqueName || cur.UniqueName
+	}
+	value, err := storage.AppendObjectRecord(nil, rec)
+	if err != nil {
+		return stored, err
+	}
+	if live {
+		err = t.checkNewVersion(&cur, rec.VersionID)
+	} else {
+		err = t.checkNewObject(rec.ID, &cur, expired)
+	}
+	if err != nil {
+		return stored, err
+	}
+	holder, held, err := t.holder(&rec)
+	if err != nil {
+		return stored, err
+	}
+	if held && !holder.Expired(guard.Now) && !(live && holder.ID == cur.ID) {
+		return stored, fmt.Errorf("%w: another context holds the unique name", storage.ErrExists)
+	}
+	// From here on it is going to be done.
+	if held && holder.Expired(guard.Now) && holder.ID != cur.ID {
+		if err := t.remove(&holder); err != nil {
+			return stored, err
+		}
+	}
+	if expired {
+		if err := t.remove(&cur); err != nil {
+			return stored, err
+		}
+	}
+	if live {
+		err = t.retire(&cur, guard.Keep)
+	}
+	if err == nil {
+		err = t.add(&rec, value, !live)
+	}
+	rec.Envelope = nil
+	rec = rec.Clone()
+	rec.CreatedAt, rec.UpdatedAt = storage.TruncateTime(rec.CreatedAt), storage.TruncateTime(rec.UpdatedAt)
+	return rec, err
+}
+
+func checkGuard(cur *storage.ObjectRecord, live bool, guard storage.PutGuard) error {
+	switch {
+	case guard.IfAbsent && live:
+		return fmt.Errorf("%w: the object", storage.ErrExists)
+	case guard.IfVersion.IsZero():
+		return nil
+	case !live:
+		return fmt.Errorf("%w: there is no such object", storage.ErrVersionConflict)
+	case cur.VersionID != guard.IfVersion:
+		return fmt.Errorf("%w: the current version is another", storage.ErrVersionConflict)
+	}
+	return nil
+}
+
+// checkNewVersion refuses a version ID that the object has.
+func (t *tx) checkNewVersion(cur *storage.ObjectRecord, version storage.ID) error {
+	number, err := t.numberOf(cur.ID, version)
+	if err != nil {
+		return err
+	}
+	if version == cur.VersionID || number != 0 {
+		return fmt.Errorf("%w: the version ID", storage.ErrExists)
+	}
+	return nil
+}
+
+// checkNewObject refuses an object ID that another object has; the one that is
+// about to be removed, cur, is no obstacle if it has expired.
+func (t *tx) checkNewObject(id storage.ID, cur *storage.ObjectRecord, expired bool) error {
+	if expired && id == cur.ID {
+		return nil
+	}
+	key, err := t.indexGet(objectIDKey(id))
+	if err == nil && key != nil {
+		err = fmt.Errorf("%w: the object ID", storage.ErrExists)
+	}
+	return err
+}
+
+// numberOf returns the number of an older version, 0 if there is none with
+// that ID.
+func (t *tx) numberOf(object, version storage.ID) (uint64, error) {
+	v, err := t.indexGet(versionIDKey(object, version))
+	if err != nil || v == nil {
+		return 0, err
+	}
+	if len(v) != 8 {
+		return 0, fmt.Errorf("%w: a version's number", storage.ErrCorrupt)
+	}
+	return binary.BigEndian.Uint64(v), nil
+}
+
+// holder returns the object that holds rec's name as a unique one, if rec
+// wants it to be unique.
+func (t *tx) holder(rec *storage.ObjectRecord) (holder storage.ObjectRecord, ok bool, err error) {
+	if !rec.UniqueName {
+		return holder, false, nil
+	}
+	id, err := t.indexGet(uniqueKey(rec))
+	if err != nil || id == nil {
+		return holder, false, err
+	}
+	if len(id) != idLen {
+		return holder, false, fmt.Errorf("%w: the holder of a unique name", storage.ErrCorrupt)
+	}
+	return t.currentByID(storage.ID(id), false)
+}
+
+// retire makes room for a new version of the object: the current one becomes
+// history, as far as keep versions (0: all) include it.
+func (t *tx) retire(cur *storage.ObjectRecord, keep int) error {
+	t.unlinkCurrent(cur)
+	if keep > 0 {
+		// Of the versions that stay, one is new and one, if two stay, is cur.
+		if err := t.removeHistory(cur, max(keep-2, 0)); err != nil {
+			return err
+		}
+	}
+	if keep == 1 {
+		t.indexDelete(byKeyKey(cur))
+		return nil
+	}
+	value := bytes.Clone(t.get(bucketObjects, objectKey(cur.ContextHash, cur.Name)))
+	number := binary.BigEndian.AppendUint64(nil, cur.Number)
+	t.indexPut(versionIDKey(cur.ID, cur.VersionID), number)
+	return t.put(bucketHistory, historyKey(cur.ID, cur.Number), value)
+}
+
+// add makes rec the current version. fresh is set if it is the object's first.
+func (t *tx) add(rec *storage.ObjectRecord, value []byte, fresh bool) error {
+	key := objectKey(rec.ContextHash, rec.Name)
+	if fresh {
+		if !t.hasPrefix(bucketObjects, rec.ContextHash[:]) {
+			for _, k := range pairKeys(tagObjectPair, rec.Context, rec.ContextHash) {
+				t.indexPut(k, nothing)
+			}
+		}
+		t.indexPut(objectIDKey(rec.ID), key)
+	}
+	t.indexPut(updatedKey(rec), []byte(rec.Name))
+	t.indexPut(byKeyKey(rec), nothing)
+	if rec.ExpiresAt != 0 {
+		t.indexPut(expiryKey(rec), nothing)
+	}
+	if rec.UniqueName {
+		t.indexPut(uniqueKey(rec), bytes.Clone(rec.ID[:]))
+	}
+	return t.put(bucketObjects, key, value)
+}
