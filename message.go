@@ -210,9 +210,11 @@ func (v *Vault) seal(ctx context.Context, c keyring.Context, kind envelope.Kind,
 		return nil, KeyID{}, err
 	}
 	defer k.Release()
-	block := k.Block()
-	if block != nil {
-		kind = kind.Self()
+	var block []byte
+	if v.cfg.SelfContained || v.cfg.Store == nil {
+		// A key that an envelope once brought has a block, too: that alone makes
+		// nothing self-contained.
+		block, kind = k.Block(), kind.Self()
 	}
 	out, err := k.Seal(dst, kind, block, plaintext, aad)
 	return out, k.ID(), err

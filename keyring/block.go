@@ -43,7 +43,7 @@ func (r *Keyring) loadActiveAlone(ctx context.Context, s *slot, c Context, p key
 // refreshAlone unwraps k again from its own block. It returns nil and no error
 // if the policy has since chosen other KEKs, for which there must be a new key.
 func (r *Keyring) refreshAlone(ctx context.Context, s *slot, c Context, k *Key, at instant) (*Key, error) {
-	block, err := envelope.ParseBlock(k.block)
+	block, err := envelope.ParseBlock(k.Block())
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func (r *Keyring) refreshAlone(ctx context.Context, s *slot, c Context, k *Key, 
 	if err != nil {
 		return nil, err
 	}
-	return r.keep(s, key, block.Purpose, block.Version, k.block, false, at), nil
+	return r.keep(s, key, block.Purpose, block.Version, k.Block(), false, at), nil
 }
 
 // loadBlock returns the key that an envelope's block carries, with a reference

@@ -18,8 +18,9 @@ type Key struct {
 	purpose keyctx.Purpose
 	version uint32
 
-	// block is the wrapped-key block that envelopes carry, if they do.
-	block []byte
+	// block is the wrapped-key block that envelopes carry, if they do. It is
+	// replaced whole when a renewal finds the key wrapped anew.
+	block atomic.Pointer[[]byte]
 
 	// inStore says whether the key's record was read from the store. A key that
 	// came from an envelope alone is refreshed from block.
@@ -52,7 +53,12 @@ type freshness struct {
 
 // Block returns the wrapped-key block to put into self-contained envelopes, or
 // nil. It must not be changed.
-func (k *Key) Block() []byte { return k.block }
+func (k *Key) Block() []byte {
+	if b := k.block.Load(); b != nil {
+		return *b
+	}
+	return nil
+}
 
 // Version returns the key's version, from 1.
 func (k *Key) Version() uint32 { return k.version }
@@ -89,7 +95,7 @@ func (k *Key) source(p keyctx.Purpose) flightKey {
 	if k.inStore.Load() {
 		return flightKey{purpose: p, id: k.ID(), op: opByID}
 	}
-	return flightKey{purpose: p, id: k.ID(), op: opBlock}.withBlock(k.block)
+	return flightKey{purpose: p, id: k.ID(), op: opBlock}.withBlock(k.Block())
 }
 
 // slot holds the keys of one context.
@@ -202,6 +208,9 @@ func (c *cache) add(s *slot, k *Key) *Key {
 	if old := s.find(k.purpose, k.ID()); old != nil && old.acquire() {
 		old.fresh.Store(k.fresh.Load())
 		old.settle()
+		if b := k.block.Load(); b != nil {
+			old.block.Store(b)
+		}
 		if k.inStore.Load() {
 			old.inStore.Store(true)
 		}

@@ -215,7 +215,10 @@ func (r *Keyring) blockOf(p keyctx.Purpose, version uint32, q keyctx.Quorum, ws 
 // keep puts a checked key into the cache and returns it with a reference for
 // the caller.
 func (r *Keyring) keep(s *slot, key *envelope.Key, p keyctx.Purpose, version uint32, block []byte, inStore bool, at instant) *Key {
-	k := &Key{Key: key, slot: s, purpose: p, version: version, block: block}
+	k := &Key{Key: key, slot: s, purpose: p, version: version}
+	if block != nil {
+		k.block.Store(&block)
+	}
 	k.inStore.Store(inStore)
 	k.fresh.Store(r.checked(at))
 	k.refs.Store(1)

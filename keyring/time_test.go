@@ -53,6 +53,22 @@ func TestRevokedWithinTTL(t *testing.T) {
 	})
 }
 
+// Once the KMS has said no, the key is gone: not only when its time is over.
+func TestDenialDropsAtOnce(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world, id keyctx.KeyID) {
+		w.kek.SetFault(memkek.Denied)
+		for w.Stats().KEKs[w.kek.URI()].Denied == 0 { // a renewal in the background
+			if err := tryByID(w, tenant(1), id); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
+		wantErr(t, tryByID(w, tenant(1), id), kek.ErrDenied)
+		wantErr(t, tryActive(w, tenant(1)), kek.ErrDenied)
+	})
+}
+
 func TestOutageWithinTheGraceTakesNothingDown(t *testing.T) {
 	for _, fault := range []memkek.Fault{memkek.Unavailable, memkek.Hang} {
 		t.Run(fault.String(), func(t *testing.T) {
