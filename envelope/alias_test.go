@@ -153,3 +153,52 @@ func TestPartsHaveNoSpareCapacity(t *testing.T) {
 		}
 	}
 }
+
+func TestOpenInPlace(t *testing.T) {
+	k := newKey(t)
+	for _, kind := range allKinds {
+		plaintext := plaintextFor(kind)
+		b := append([]byte("before"), seal(t, k, kind, plaintext, []byte("associated"))...)
+		end := len(b)
+		b = append(b, "after"...)
+		e := parse(t, b[6:end])
+		got, err := k.OpenInPlace(e, []byte("associated"))
+		if err != nil || !bytes.Equal(got, plaintext) {
+			t.Fatalf("%v: %q, %v", kind, got, err)
+		}
+		_ = append(got, "xxxxx"...)
+		if string(b[:6]) != "before" || string(b[end:]) != "after" || !bytes.Equal(b[end-len(e.Sealed):][:len(plaintext)], plaintext) {
+			t.Errorf("%v: not in its place", kind)
+		}
+		_, err = k.OpenInPlace(parse(t, seal(t, k, kind, plaintext, nil)), []byte("other"))
+		wantErr(t, err, envelope.ErrDecrypt)
+	}
+
+	// The associated data may be part of the envelope.
+	sealed := seal(t, k, envelope.KindMessage, []byte("plaintext"), bytes.Repeat([]byte{0xE1}, 1))
+	e := parse(t, sealed)
+	if got, err := k.OpenInPlace(e, sealed[:1]); err != nil || string(got) != "plaintext" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	e = parse(t, seal(t, k, envelope.KindMessage, nil, nil))
+	if got, err := k.OpenInPlace(e, nil); err != nil || got == nil || len(got) != 0 {
+		t.Errorf("empty: got %#v, %v", got, err)
+	}
+
+	e = parse(t, seal(t, k, envelope.KindMessage, []byte("x"), nil))
+	e.KeyID[0] ^= 1
+	_, err := k.OpenInPlace(e, nil)
+	wantErr(t, err, envelope.ErrWrongKey)
+	for _, n := range []int{0, 31, 33} {
+		b := sealStd(t, k, byte(envelope.KindDataKey), nil, bytes.Repeat([]byte{0xAA}, n), nil)
+		got, err := k.OpenInPlace(parse(t, b), nil)
+		wantErr(t, err, envelope.ErrMalformed)
+		if got != nil || bytes.Contains(b, []byte{0xAA, 0xAA, 0xAA, 0xAA}) {
+			t.Errorf("%d bytes: some of it was released", n)
+		}
+	}
+	k.Destroy()
+	if got, err := k.OpenInPlace(parse(t, seal(t, newKey(t), envelope.KindMessage, nil, nil)), nil); err == nil || got != nil {
+		t.Error("opened with a destroyed key")
+	}
+}

@@ -179,6 +179,8 @@ func TestFormatPrintsNoSecret(t *testing.T) {
 		"it":         k,
 		"exported":   struct{ Key *envelope.Key }{k},
 		"unexported": struct{ key *envelope.Key }{k},
+		"pointer":    &struct{ key *envelope.Key }{k},
+		"deeper":     struct{ a any }{struct{ key *envelope.Key }{k}},
 		"slice":      []*envelope.Key{k},
 		"map":        map[string]*envelope.Key{"k": k},
 		"any":        []any{k},
