@@ -113,25 +113,6 @@ func (k *Key) Open(dst []byte, e Envelope, aad []byte) ([]byte, error) {
 	return out, nil
 }
 
-// OpenInPlace is [Key.Open] with the plaintext written over e's own bytes, which
-// the caller must own and is left with nothing else in. It saves the copy.
-func (k *Key) OpenInPlace(e Envelope, aad []byte) ([]byte, error) {
-	aead, err := k.opener(e)
-	if err != nil {
-		return nil, err
-	}
-	// The one overlap that crypto/cipher allows: the output starts where the
-	// input does. Sealed is longer by nonce and tag, so that it fits.
-	out, err := aead.Open(e.Sealed[:0], nil, e.Sealed, boundData(e.Kind, aad))
-	if err != nil {
-		return nil, ErrDecrypt
-	}
-	if err := checkOpened(e.Kind, out); err != nil {
-		return nil, err
-	}
-	return slices.Clip(out), nil
-}
-
 // opener returns the AEAD of an envelope that names this key.
 func (k *Key) opener(e Envelope) (cipher.AEAD, error) {
 	if !k.id.Equal(e.KeyID) {
