@@ -93,7 +93,7 @@ func (c Choice) Normalize(kc keyctx.KeyContext) (Choice, error) {
 				return Choice{}, fmt.Errorf("%w: Previous[%d]: its Parent", ErrPolicy, i)
 			}
 		} else if err := p.normalizeKEKs(); err != nil {
-			return Choice{}, fmt.Errorf("Previous[%d]: %w", i, err)
+			return Choice{}, fmt.Errorf("choice.Previous[%d]: %w", i, err)
 		}
 		previous[i] = p
 	}

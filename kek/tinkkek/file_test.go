@@ -176,9 +176,8 @@ func TestModes(t *testing.T) {
 		ok(t, os.Chmod(path, mode))
 		wantOpens(t, must(tinkkek.Load(path))(t), wrapped, key)
 	}
-	info := must(os.Stat(path))(t)
 	ok(t, os.Chmod(path, 0o666))
-	info = must(os.Stat(path))(t)
+	info := must(os.Stat(path))(t)
 	ok(t, tinkkek.CheckFile("windows", path, info))
 	wantError(t, tinkkek.CheckFile("linux", path, info), tinkkek.ErrInsecureFile)
 }

@@ -266,7 +266,7 @@ func TestRemoteOptions(t *testing.T) {
 	wantError(t, err, io.ErrUnexpectedEOF)
 }
 
-type brokenClient struct{ fakeClient }
+type brokenClient struct{}
 
 func (brokenClient) Supported(string) bool { return true }
 
