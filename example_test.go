@@ -3,11 +3,14 @@ package vault_test
 import (
 	"bytes"
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"os"
-	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/embedvault/vault"
@@ -18,394 +21,595 @@ import (
 	"github.com/embedvault/vault/storage/memstore"
 )
 
-// ok ends an example that can't go on.
-func ok(err error) {
+// inTempDir runs an example that writes files in a folder of its own. It returns
+// what removes it.
+func inTempDir() func() {
+	dir, err := os.MkdirTemp("", "example-")
 	if err != nil {
-		panic(err)
+		log.Fatal(err)
+	}
+	before, err := os.Getwd()
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := os.Chdir(dir); err != nil {
+		log.Fatal(err)
+	}
+	return func() {
+		if err := errors.Join(os.Chdir(before), os.RemoveAll(dir)); err != nil {
+			log.Fatal(err)
+		}
 	}
 }
 
-// exampleVault is a vault in memory, for the examples after the first.
-func exampleVault(change ...func(*vault.Config)) *vault.Vault {
-	cfg := vault.Config{KEK: memkek.New("example"), Store: memstore.New()}
-	for _, f := range change {
-		f(&cfg)
+// exampleVault is a vault on memory drivers.
+func exampleVault() *vault.Vault {
+	v, err := vault.New(vault.Config{KEK: memkek.New("example"), Store: memstore.New()})
+	if err != nil {
+		log.Fatal(err)
 	}
-	v, err := vault.New(cfg)
-	ok(err)
 	return v
 }
 
 func ExampleVault() {
+	defer inTempDir()()
 	ctx := context.Background()
-	dir, err := os.MkdirTemp("", "vault-example-")
-	ok(err)
-	defer os.RemoveAll(dir)
-	home, err := os.Getwd()
-	ok(err)
-	ok(os.Chdir(dir))
-	defer os.Chdir(home)
 
 	root, err := tinkkek.LoadOrCreate("root-keyset.json") // the KEK: here a file, in production a KMS
-	ok(err)
+	if err != nil {
+		log.Fatal(err)
+	}
 	store, err := boltstore.Open("vault.db")
-	ok(err)
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer store.Close()
 	v, err := vault.New(vault.Config{KEK: root, Store: store})
-	ok(err)
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer v.Close()
 
 	org := vault.KeyContext{"organization_id": "org_01"}
 	sealed, err := v.Encrypt(ctx, org, []byte("secret"), nil) // bytes that you keep
-	ok(err)
+	if err != nil {
+		log.Fatal(err)
+	}
 	plain, err := v.Decrypt(ctx, org, sealed, nil)
-	ok(err)
+	if err != nil {
+		log.Fatal(err)
+	}
 	fmt.Printf("%s\n", plain)
 
 	meta, err := v.Put(ctx, org, "stripe/api-key", []byte("sk_live_…")) // bytes that the vault keeps
-	ok(err)
+	if err != nil {
+		log.Fatal(err)
+	}
 	obj, err := v.Get(ctx, org, "stripe/api-key")
-	ok(err)
+	if err != nil {
+		log.Fatal(err)
+	}
 	fmt.Printf("version %d, %d bytes\n", meta.Number, len(obj.Value))
+
 	// Output:
 	// secret
 	// version 1, 11 bytes
 }
 
-// Another organisation can't decrypt it, whoever asks.
-func ExampleVault_Decrypt() {
+// Associated data ties an envelope to the place where it is kept.
+func ExampleVault_Encrypt() {
 	ctx, v := context.Background(), exampleVault()
 	defer v.Close()
-	sealed, err := v.Encrypt(ctx, vault.KeyContext{"organization_id": "org_01"}, []byte("secret"), []byte("invoice 4711"))
-	ok(err)
-	_, err = v.Decrypt(ctx, vault.KeyContext{"organization_id": "org_02"}, sealed, []byte("invoice 4711"))
-	fmt.Println(errors.Is(err, vault.ErrWrongContext))
-	_, err = v.Decrypt(ctx, vault.KeyContext{"organization_id": "org_01"}, sealed, []byte("invoice 4712"))
-	fmt.Println(errors.Is(err, vault.ErrDecrypt))
+	org := vault.KeyContext{"organization_id": "org_01"}
+
+	sealed, err := v.Encrypt(ctx, org, []byte("123-45-6789"), []byte("customers/7/ssn"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = v.Decrypt(ctx, org, sealed, []byte("customers/8/ssn"))
+	fmt.Println("moved to another row:", errors.Is(err, vault.ErrDecrypt))
+	_, err = v.Decrypt(ctx, vault.KeyContext{"organization_id": "org_02"}, sealed, []byte("customers/7/ssn"))
+	fmt.Println("read by another organisation:", errors.Is(err, vault.ErrWrongContext))
+
 	// Output:
-	// true
-	// true
+	// moved to another row: true
+	// read by another organisation: true
 }
 
-// The text form is for TEXT columns and JSON.
 func ExampleVault_EncryptString() {
 	ctx, v := context.Background(), exampleVault()
 	defer v.Close()
 	org := vault.KeyContext{"organization_id": "org_01"}
-	text, err := v.EncryptString(ctx, org, "secret", nil)
-	ok(err)
-	plain, err := v.DecryptString(ctx, org, text, nil)
-	ok(err)
-	fmt.Println(text[:5], plain)
-	// Output: vlt1. secret
+
+	text, err := v.EncryptString(ctx, org, "ann@example.com", nil) // for a TEXT column
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(text[:5], strings.ContainsAny(text, "+/= \n"))
+	email, err := v.DecryptString(ctx, org, text, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(email)
+
+	// Output:
+	// vlt1. false
+	// ann@example.com
 }
 
-// A scope is a vault bound to one key context.
 func ExampleVault_Scope() {
 	ctx, v := context.Background(), exampleVault()
 	defer v.Close()
-	org := v.Scope(vault.KeyContext{"organization_id": "org_01"})
-	_, err := org.Put(ctx, "smtp/password", []byte("hunter2"))
-	ok(err)
-	obj, err := org.Get(ctx, "smtp/password")
-	ok(err)
-	fmt.Println(len(obj.Value))
-	fmt.Println(obj) // prints no secret, whatever the verb
-	// Output:
-	// 7
-	// vault.Object{"smtp/password", version 1, 7 bytes}
-}
 
-// Two writers who both saw version 1: the second is told.
-func ExampleIfVersion() {
-	ctx, v := context.Background(), exampleVault()
-	defer v.Close()
-	org := v.Scope(vault.KeyContext{"organization_id": "org_01"})
-	first, err := org.Put(ctx, "token", []byte("one"), vault.IfAbsent())
-	ok(err)
-	_, err = org.Put(ctx, "token", []byte("two"), vault.IfVersion(first.VersionID))
-	ok(err)
-	_, err = org.Put(ctx, "token", []byte("two, too"), vault.IfVersion(first.VersionID))
-	fmt.Println(errors.Is(err, vault.ErrVersionConflict))
-
-	old, err := org.Get(ctx, "token", vault.AtVersion(first.VersionID))
-	ok(err)
-	fmt.Printf("%s\n", old.Value)
-	for meta, err := range org.Versions(ctx, "token") {
-		ok(err)
-		fmt.Println("version", meta.Number)
+	org := v.Scope(vault.KeyContext{"organization_id": "org_01"}) // once for each request, say
+	for _, token := range []string{"one", "two"} {
+		sealed, err := org.Encrypt(ctx, []byte(token), nil)
+		if err != nil {
+			log.Fatal(err)
+		}
+		plain, err := org.Decrypt(ctx, sealed, nil)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("%s\n", plain)
 	}
+
 	// Output:
-	// true
 	// one
-	// version 2
-	// version 1
+	// two
 }
 
-// Everything of an organisation, whatever else its contexts say.
-func ExampleVault_List() {
+// A scope is a tink.AEAD, for code that is written against that.
+func ExampleScope_AEAD() {
 	ctx, v := context.Background(), exampleVault()
 	defer v.Close()
-	for _, user := range []string{"u_1", "u_2"} {
-		kc := vault.KeyContext{"organization_id": "org_01", "user_id": user}
-		_, err := v.Put(ctx, kc, "totp-seed", []byte("seed of "+user), vault.Labels(map[string]string{"kind": "mfa"}))
-		ok(err)
+
+	aead := v.Scope(vault.KeyContext{"organization_id": "org_01"}).AEAD(ctx)
+	ciphertext, err := aead.Encrypt([]byte("secret"), []byte("aad"))
+	if err != nil {
+		log.Fatal(err)
 	}
-	n := 0
-	for meta, err := range v.List(ctx, vault.KeyContext{"organization_id": "org_01"}, vault.ListOptions{Within: true}) {
-		ok(err)
-		n++
-		fmt.Println(meta.Name, meta.Labels["kind"])
+	plain, err := aead.Decrypt(ciphertext, []byte("aad"))
+	if err != nil {
+		log.Fatal(err)
 	}
-	fmt.Println(n)
-	// Output:
-	// totp-seed mfa
-	// totp-seed mfa
-	// 2
+	fmt.Printf("%s\n", plain)
+
+	// Output: secret
 }
 
-func ExampleExpiresAt() {
-	ctx, v := context.Background(), exampleVault()
-	defer v.Close()
-	org := v.Scope(vault.KeyContext{"organization_id": "org_01"})
-	_, err := org.Put(ctx, "session", []byte("…"), vault.ExpiresAt(time.Now().Add(20*time.Millisecond)))
-	ok(err)
-	time.Sleep(30 * time.Millisecond)
-	_, err = org.Get(ctx, "session")
-	fmt.Println(errors.Is(err, vault.ErrNotFound))
-	deleted, err := v.Sweep(ctx) // the background does it, too
-	ok(err)
-	fmt.Println(deleted)
-	// Output:
-	// true
-	// 1
-}
-
-// A data key is for your own cryptography: keep Sealed beside what Key encrypts.
-func ExampleVault_CreateDataKey() {
+// Guards make read-modify-write safe without a lock.
+func ExampleVault_Put_guarded() {
 	ctx, v := context.Background(), exampleVault()
 	defer v.Close()
 	org := vault.KeyContext{"organization_id": "org_01"}
-	dek, err := v.CreateDataKey(ctx, org)
-	ok(err)
-	again, err := v.DecryptDataKey(ctx, org, dek.Sealed)
-	ok(err)
-	fmt.Println(len(dek.Key), bytes.Equal(dek.Key, again))
-	clear(dek.Key)
-	// Output: 32 true
+
+	first, err := v.Put(ctx, org, "token", []byte("old"), vault.IfAbsent())
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := v.Put(ctx, org, "token", []byte("new"), vault.IfVersion(first.VersionID)); err != nil {
+		log.Fatal(err)
+	}
+	_, err = v.Put(ctx, org, "token", []byte("late"), vault.IfVersion(first.VersionID))
+	fmt.Println("too late:", errors.Is(err, vault.ErrVersionConflict))
+
+	for m, err := range v.Versions(ctx, org, "token") {
+		if err != nil {
+			log.Fatal(err)
+		}
+		obj, err := v.Get(ctx, org, "token", vault.AtVersion(m.VersionID))
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("version %d: %s\n", m.Number, obj.Value)
+	}
+
+	// Output:
+	// too late: true
+	// version 2: new
+	// version 1: old
 }
 
-// Who did what, when and why, to a logger of yours. FailClosed makes it a
-// condition.
+func ExampleVault_Put_expiring() {
+	ctx, v := context.Background(), exampleVault()
+	defer v.Close()
+	org := vault.KeyContext{"organization_id": "org_01"}
+
+	_, err := v.Put(ctx, org, "session", []byte("s1"), vault.ExpiresAt(time.Now().Add(-time.Second)))
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = v.Get(ctx, org, "session")
+	fmt.Println("expired:", errors.Is(err, vault.ErrNotFound))
+	n, err := v.Sweep(ctx) // which also happens by itself, once an hour
+	fmt.Println("swept:", n, err)
+
+	// Output:
+	// expired: true
+	// swept: 1 <nil>
+}
+
+// With Within a list is of every context that contains the given pairs: here
+// of all users of an organisation.
+func ExampleVault_List() {
+	ctx, v := context.Background(), exampleVault()
+	defer v.Close()
+
+	for _, user := range []string{"ann", "bob"} {
+		kc := vault.KeyContext{"organization_id": "org_01", "user_id": user}
+		if _, err := v.Put(ctx, kc, "totp/seed", []byte("…"), vault.Labels(map[string]string{"device": "phone"})); err != nil {
+			log.Fatal(err)
+		}
+	}
+	org := vault.KeyContext{"organization_id": "org_01"}
+	users := map[string]bool{}
+	for m, err := range v.List(ctx, org, vault.ListOptions{Within: true, Prefix: "totp/"}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		users[m.Context["user_id"]+" "+m.Name+" "+m.Labels["device"]] = true
+	}
+	fmt.Println(users)
+
+	// Output: map[ann totp/seed phone:true bob totp/seed phone:true]
+}
+
+func ExampleVault_GetMany() {
+	ctx, v := context.Background(), exampleVault()
+	defer v.Close()
+	org := vault.KeyContext{"organization_id": "org_01"}
+
+	for _, name := range []string{"db/user", "db/password"} {
+		if _, err := v.Put(ctx, org, name, []byte("value of "+name)); err != nil {
+			log.Fatal(err)
+		}
+	}
+	objects, err := v.GetMany(ctx, org, "db/user", "db/password", "db/host")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%d of 3: %s\n", len(objects), objects["db/user"].Value)
+
+	// Output: 2 of 3: value of db/user
+}
+
+// A data key encrypts something by the caller's own means, here a file; the
+// vault seals the key, which is kept beside the file.
+func ExampleVault_CreateDataKey() {
+	defer inTempDir()()
+	ctx, v := context.Background(), exampleVault()
+	defer v.Close()
+	org := vault.KeyContext{"organization_id": "org_01"}
+
+	key, err := v.CreateDataKey(ctx, org)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ciphertext := gcmOf(key.Key).Seal(nil, nil, []byte("a report"), nil)
+	clear(key.Key)
+	if err := errors.Join(os.WriteFile("report", ciphertext, 0o600), os.WriteFile("report.key", key.Sealed, 0o600)); err != nil {
+		log.Fatal(err)
+	}
+
+	ciphertext, err = os.ReadFile("report")
+	if err != nil {
+		log.Fatal(err)
+	}
+	sealed, err := os.ReadFile("report.key")
+	if err != nil {
+		log.Fatal(err)
+	}
+	opened, err := v.DecryptDataKey(ctx, org, sealed)
+	if err != nil {
+		log.Fatal(err)
+	}
+	report, err := gcmOf(opened).Open(nil, nil, ciphertext, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", report)
+
+	// Output: a report
+}
+
+// gcmOf is AES-256-GCM with random nonces.
+func gcmOf(key []byte) cipher.AEAD {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		log.Fatal(err)
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return aead
+}
+
+// A data key moves to another context without the data being touched.
+func ExampleVault_RekeyDataKey() {
+	ctx, v := context.Background(), exampleVault()
+	defer v.Close()
+	seller, buyer := vault.KeyContext{"organization_id": "org_01"}, vault.KeyContext{"organization_id": "org_02"}
+
+	key, err := v.CreateDataKey(ctx, seller)
+	if err != nil {
+		log.Fatal(err)
+	}
+	moved, err := v.RekeyDataKey(ctx, seller, key.Sealed, buyer)
+	if err != nil {
+		log.Fatal(err)
+	}
+	opened, err := v.DecryptDataKey(ctx, buyer, moved)
+	fmt.Println(bytes.Equal(opened, key.Key), err)
+
+	// Output: true <nil>
+}
+
+// Every operation is an event. Here they are logged.
 func ExampleSlogSink() {
-	var log bytes.Buffer
-	handler := slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		switch a.Key {
-		case slog.MessageKey, "actor", "reason", "object":
-			return a
+	handler := slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		switch a.Key { // what differs from run to run
+		case "time", "duration", "key_id", "object_id", "version_id", "context_hash":
+			return slog.Attr{}
 		}
-		return slog.Attr{} // what differs from run to run
+		return a
 	}})
-	v := exampleVault(func(c *vault.Config) { c.OnEvent, c.FailClosed = vault.SlogSink(handler), true })
-	defer v.Close()
-	ctx := vault.WithReason(vault.WithActor(context.Background(), "alice"), "ticket 4711")
-	org := v.Scope(vault.KeyContext{"organization_id": "org_01"})
-	_, err := org.Put(ctx, "stripe/api-key", []byte("sk_live_…"))
-	ok(err)
-	_, err = org.Get(ctx, "stripe/api-key")
-	ok(err)
-	fmt.Print(log.String())
-	// Output:
-	// msg=key.created actor=alice reason="ticket 4711"
-	// msg=data.created actor=alice reason="ticket 4711" object=stripe/api-key
-	// msg=data.read actor=alice reason="ticket 4711" object=stripe/api-key
-}
-
-// Customers bring their own keys: your own table says whose is whose.
-func ExampleConfig_policy() {
-	ctx := context.Background()
-	ours, theirs := memkek.New("ours"), memkek.New("acme")
-	table := map[string]kek.Wrapper{"acme": theirs}
-	policy := kek.PolicyFunc(func(_ context.Context, kc vault.KeyContext) (kek.Choice, error) {
-		if w, ok := table[kc["organization_id"]]; ok {
-			return kek.Choice{KEKs: []kek.Wrapper{w}}, nil
-		}
-		return kek.Choice{KEKs: []kek.Wrapper{ours}}, nil
+	v, err := vault.New(vault.Config{
+		KEK: memkek.New("example"), Store: memstore.New(),
+		OnEvent:    vault.SlogSink(handler),
+		FailClosed: true, // no secret is read without a line in the log
 	})
-	v, err := vault.New(vault.Config{Policy: policy, Store: memstore.New()})
-	ok(err)
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer v.Close()
 
-	acme := vault.KeyContext{"organization_id": "acme"}
-	ok(v.VerifyKEK(ctx, acme)) // before it is relied on
-	_, err = v.Encrypt(ctx, acme, []byte("secret"), nil)
-	ok(err)
-	fmt.Println(ours.Calls(), theirs.Calls())
+	ctx := vault.WithReason(vault.WithActor(context.Background(), "ann"), "ticket 7")
+	org := vault.KeyContext{"organization_id": "org_01"}
+	if _, err := v.Put(ctx, org, "stripe/api-key", []byte("sk_live_…")); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := v.Get(ctx, org, "stripe/api-key"); err != nil {
+		log.Fatal(err)
+	}
 
-	theirs.SetFault(memkek.Denied) // the customer revokes their key
-	fmt.Println(errors.Is(v.VerifyKEK(ctx, acme), vault.ErrKEKDenied))
 	// Output:
-	// 0 4
-	// true
+	// level=INFO msg=key.created actor=ann reason="ticket 7"
+	// level=INFO msg=data.created actor=ann reason="ticket 7" object=stripe/api-key
+	// level=INFO msg=data.read actor=ann reason="ticket 7" object=stripe/api-key
 }
 
-// Rules are the same in memory, changeable while running.
+// Customers bring their own keys: the policy reads the application's own table.
+// A customer who takes its key back cuts off its own data, and nobody else's.
+func ExampleConfig_ownKeys() {
+	ctx := context.Background()
+	ours, acmes := memkek.New("ours"), memkek.New("acme")
+	table := map[string]kek.Wrapper{"acme": acmes}
+
+	v, err := vault.New(vault.Config{
+		Store: memstore.New(),
+		Policy: kek.PolicyFunc(func(_ context.Context, kc vault.KeyContext) (kek.Choice, error) {
+			w, ok := table[kc["organization_id"]]
+			if !ok {
+				w = ours
+			}
+			return kek.Choice{KEKs: []kek.Wrapper{w}}, nil
+		}),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer v.Close()
+
+	acme, globex := vault.KeyContext{"organization_id": "acme"}, vault.KeyContext{"organization_id": "globex"}
+	fmt.Println("acme's key works:", v.VerifyKEK(ctx, acme) == nil)
+	acmes.SetFault(memkek.Denied)
+	_, err = v.Encrypt(ctx, acme, []byte("secret"), nil)
+	fmt.Println("acme took it back:", errors.Is(err, vault.ErrKEKDenied))
+	_, err = v.Encrypt(ctx, globex, []byte("secret"), nil)
+	fmt.Println("globex:", err)
+
+	// Output:
+	// acme's key works: true
+	// acme took it back: true
+	// globex: <nil>
+}
+
+// kek.Rules is a policy in memory that can be changed while it is used, and
+// keeps what was chosen before for what is still wrapped under it.
 func ExampleConfig_rules() {
 	ctx := context.Background()
-	ours, theirs := memkek.New("ours"), memkek.New("acme")
-	rules, err := kek.NewRules(kek.Choice{KEKs: []kek.Wrapper{ours}})
-	ok(err)
+	rules, err := kek.NewRules(kek.Choice{KEKs: []kek.Wrapper{memkek.New("ours")}})
+	if err != nil {
+		log.Fatal(err)
+	}
 	v, err := vault.New(vault.Config{Policy: rules, Store: memstore.New()})
-	ok(err)
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer v.Close()
+
 	acme := vault.KeyContext{"organization_id": "acme"}
-	ok(rules.Set(acme, kek.Choice{KEKs: []kek.Wrapper{theirs}}))
-	_, err = v.Encrypt(ctx, acme, []byte("secret"), nil)
-	ok(err)
-	fmt.Println(ours.Calls(), theirs.Calls())
-	fmt.Println(rules.Remove(acme) != nil) // it would send acme's data to the default: that takes RemoveToDefault
-	// Output:
-	// 0 2
-	// true
+	sealed, err := v.Encrypt(ctx, acme, []byte("secret"), nil) // under our own KEK
+	if err != nil {
+		log.Fatal(err)
+	}
+	acmes := memkek.New("acme")
+	if err := rules.Set(acme, kek.Choice{KEKs: []kek.Wrapper{acmes}}); err != nil {
+		log.Fatal(err)
+	}
+	if err := v.Rotate(ctx, acme); err != nil { // a new key, under acme's KEK
+		log.Fatal(err)
+	}
+	plain, err := v.Decrypt(ctx, acme, sealed, nil)
+	fmt.Printf("%s %v, acme's KEK wrapped %d\n", plain, err, acmes.Wraps())
+
+	// Output: secret <nil>, acme's KEK wrapped 1
 }
 
-// You and your customer together: neither KEK alone opens it.
+// Any of several KEKs is enough to survive the loss of a region.
+func ExampleConfig_anyOf() {
+	ctx := context.Background()
+	east, west := memkek.New("east"), memkek.New("west")
+	both := kek.Choice{KEKs: []kek.Wrapper{east, west}, Quorum: kek.AnyOf}
+	c := vault.Config{
+		Store:  memstore.New(),
+		Policy: kek.PolicyFunc(func(context.Context, vault.KeyContext) (kek.Choice, error) { return both, nil }),
+	}
+	org := vault.KeyContext{"organization_id": "org_01"}
+	v, err := vault.New(c)
+	if err != nil {
+		log.Fatal(err)
+	}
+	sealed, err := v.Encrypt(ctx, org, []byte("secret"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	v.Close()
+
+	east.SetFault(memkek.Corrupt) // the region is gone
+	v, err = vault.New(c)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer v.Close()
+	plain, err := v.Decrypt(ctx, org, sealed, nil)
+	fmt.Printf("%s %v\n", plain, err)
+
+	// Output: secret <nil>
+}
+
+// All of several KEKs: you and your customer together, neither of you alone.
 func ExampleConfig_allOf() {
 	ctx := context.Background()
 	ours, theirs := memkek.New("ours"), memkek.New("theirs")
 	both := kek.Choice{KEKs: []kek.Wrapper{ours, theirs}, Quorum: kek.AllOf}
-	policy := kek.PolicyFunc(func(context.Context, vault.KeyContext) (kek.Choice, error) { return both, nil })
-	store := memstore.New()
+	c := vault.Config{
+		Policy: kek.PolicyFunc(func(context.Context, vault.KeyContext) (kek.Choice, error) { return both, nil }),
+	}
 	org := vault.KeyContext{"organization_id": "org_01"}
-
-	v, err := vault.New(vault.Config{Policy: policy, Store: store})
-	ok(err)
+	v, err := vault.New(c)
+	if err != nil {
+		log.Fatal(err)
+	}
 	sealed, err := v.Encrypt(ctx, org, []byte("secret"), nil)
-	ok(err)
-	ok(v.Close())
+	if err != nil {
+		log.Fatal(err)
+	}
+	v.Close()
 
 	theirs.SetFault(memkek.Denied)
-	v, err = vault.New(vault.Config{Policy: policy, Store: store})
-	ok(err)
+	v, err = vault.New(c)
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer v.Close()
 	_, err = v.Decrypt(ctx, org, sealed, nil)
-	fmt.Println(errors.Is(err, vault.ErrKEKDenied))
-	// Output: true
+	fmt.Println("without theirs:", errors.Is(err, vault.ErrKEKDenied))
+
+	// Output: without theirs: true
 }
 
-// Without a store every envelope carries its own wrapped key.
+// Without a store every envelope carries its wrapped key: the KEK alone opens
+// it, anywhere.
 func ExampleConfig_selfContained() {
 	ctx := context.Background()
 	root := memkek.New("root")
-	v, err := vault.New(vault.Config{KEK: root})
-	ok(err)
-	defer v.Close()
 	org := vault.KeyContext{"organization_id": "org_01"}
-	sealed, err := v.Encrypt(ctx, org, []byte("secret"), nil)
-	ok(err)
-
-	elsewhere, err := vault.New(vault.Config{KEK: root.Peer()})
-	ok(err)
-	defer elsewhere.Close()
-	plain, err := elsewhere.Decrypt(ctx, org, sealed, nil)
-	ok(err)
+	here, err := vault.New(vault.Config{KEK: root})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer here.Close()
+	sealed, err := here.Encrypt(ctx, org, []byte("secret"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	there, err := vault.New(vault.Config{KEK: root})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer there.Close()
+	plain, err := there.Decrypt(ctx, org, sealed, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
 	fmt.Printf("%s\n", plain)
+
 	// Output: secret
 }
 
-// What an envelope tells without a key.
 func ExampleInspect() {
 	ctx := context.Background()
 	v, err := vault.New(vault.Config{KEK: memkek.New("root")})
-	ok(err)
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer v.Close()
 	sealed, err := v.Encrypt(ctx, vault.KeyContext{"organization_id": "org_01"}, []byte("secret"), nil)
-	ok(err)
+	if err != nil {
+		log.Fatal(err)
+	}
 	info, err := vault.Inspect(sealed)
-	ok(err)
-	fmt.Println(info.Kind, info.PlaintextSize, info.KEKs)
-	// Output: self-contained message 6 [mem:root]
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("a %v of %d bytes, key version %d under %v\n", info.Kind, info.PlaintextSize, info.KeyVersion, info.KEKs)
+
+	// Output: a self-contained message of 6 bytes, key version 1 under [mem:root]
 }
 
-// A scope as Tink's interface, for code that is written against it.
-func ExampleScope_AEAD() {
-	ctx, v := context.Background(), exampleVault()
+// While data moves from an older scheme, the vault reads both.
+func ExampleConfig_legacy() {
+	ctx := context.Background()
+	old := gcmOf(bytes.Repeat([]byte{7}, 32)) // what the application used before
+	org := vault.KeyContext{"organization_id": "org_01"}
+	ancient := append([]byte("v0:"), old.Seal(nil, nil, []byte("from before"), []byte("org_01"))...)
+
+	v, err := vault.New(vault.Config{
+		KEK: memkek.New("root"), Store: memstore.New(),
+		Legacy: func(_ context.Context, kc vault.KeyContext, data, _ []byte) ([]byte, error) {
+			ciphertext, ok := bytes.CutPrefix(data, []byte("v0:"))
+			if !ok {
+				return nil, vault.ErrMalformed
+			}
+			return old.Open(nil, nil, ciphertext, []byte(kc["organization_id"])) // it authenticates, and checks whose it is
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer v.Close()
-	aead := v.Scope(vault.KeyContext{"organization_id": "org_01"}).AEAD(ctx)
-	sealed, err := aead.Encrypt([]byte("secret"), []byte("row 7"))
-	ok(err)
-	plain, err := aead.Decrypt(sealed, []byte("row 7"))
-	ok(err)
-	fmt.Printf("%s\n", plain)
-	// Output: secret
+	plain, err := v.Decrypt(ctx, org, ancient, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s; %d left to move\n", plain, v.Stats().LegacyDecrypts)
+
+	// Output: from before; 1 left to move
 }
 
-// Old data stays readable after its key was rotated.
-func ExampleVault_Rotate() {
-	ctx, v := context.Background(), exampleVault()
-	defer v.Close()
-	org := v.Scope(vault.KeyContext{"organization_id": "org_01"})
-	before, err := org.Encrypt(ctx, []byte("old"), nil)
-	ok(err)
-	ok(org.Rotate(ctx))
-	after, err := org.Encrypt(ctx, []byte("new"), nil)
-	ok(err)
-	a, err := vault.Inspect(before)
-	ok(err)
-	b, err := vault.Inspect(after)
-	ok(err)
-	plain, err := org.Decrypt(ctx, before, nil)
-	ok(err)
-	fmt.Printf("%s, same key: %v\n", plain, a.KeyID == b.KeyID)
-	// Output: old, same key: false
-}
-
-// Keys made ahead of time: nothing waits for the KMS later.
+// Keys are made and loaded ahead of time; after that no call needs the KMS.
 func ExampleVault_Prepare() {
 	ctx := context.Background()
 	root := memkek.New("root")
-	v := exampleVault(func(c *vault.Config) { c.KEK = root })
+	v, err := vault.New(vault.Config{KEK: root, Store: memstore.New()})
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer v.Close()
 	org := vault.KeyContext{"organization_id": "org_01"}
-	ok(v.Check(ctx)) // a readiness probe
-	ok(v.Prepare(ctx, org))
-	calls := root.Calls()
-	_, err := v.Encrypt(ctx, org, []byte("secret"), nil)
-	ok(err)
-	fmt.Println(root.Calls() - calls)
-	// Output: 0
-}
+	if err := errors.Join(v.Check(ctx), v.Prepare(ctx, org)); err != nil {
+		log.Fatal(err)
+	}
+	before := root.Calls()
+	for range 1000 {
+		if _, err := v.Encrypt(ctx, org, []byte("secret"), nil); err != nil {
+			log.Fatal(err)
+		}
+	}
+	fmt.Println("KMS calls:", root.Calls()-before)
 
-// A backup is taken while the vault runs.
-func Example_backup() {
-	ctx := context.Background()
-	dir, err := os.MkdirTemp("", "vault-example-")
-	ok(err)
-	defer os.RemoveAll(dir)
-	store, err := boltstore.Open(filepath.Join(dir, "vault.db"))
-	ok(err)
-	defer store.Close()
-	root := memkek.New("root")
-	v, err := vault.New(vault.Config{KEK: root, Store: store})
-	ok(err)
-	defer v.Close()
-	org := vault.KeyContext{"organization_id": "org_01"}
-	_, err = v.Put(ctx, org, "token", []byte("kept"))
-	ok(err)
-
-	copied, err := os.Create(filepath.Join(dir, "backup.db"))
-	ok(err)
-	ok(store.Backup(ctx, copied))
-	ok(copied.Close())
-
-	restored, err := boltstore.Open(filepath.Join(dir, "backup.db"))
-	ok(err)
-	defer restored.Close()
-	again, err := vault.New(vault.Config{KEK: root.Peer(), Store: restored})
-	ok(err)
-	defer again.Close()
-	obj, err := again.Get(ctx, org, "token")
-	ok(err)
-	fmt.Printf("%s\n", obj.Value)
-	// Output: kept
+	// Output: KMS calls: 0
 }

@@ -2,6 +2,7 @@ package vault_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"path/filepath"
 	"slices"
@@ -201,3 +202,10 @@ func names(t testing.TB, list func(func(vault.Metadata, error) bool)) []string {
 	}
 	return got
 }
+
+// ctxType is a context where context means a key context's.
+type ctxType = context.Context
+
+// textOf is the text form of bytes that may not be an envelope, which
+// EncryptString would never make.
+func textOf(b []byte) string { return "vlt1." + base64.RawURLEncoding.EncodeToString(b) }
