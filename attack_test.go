@@ -208,6 +208,25 @@ func TestVersionIDIsAuthenticated(t *testing.T) {
 	wantClass(t, err, "ErrDecrypt")
 }
 
+// A row that was renamed, or copied to another name, gives nothing under that
+// name.
+func TestNameIsAuthenticated(t *testing.T) {
+	w := newTamperWorld(t)
+	r := row(t, w.Store, w.x2.ID, w.x2.VersionID)
+	r.ID, r.Name, r.Number = storage.NewID(time.Now()), "z", 1
+	if err := w.Store.ImportVersion(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []*vault.Vault{w.Vault.Vault, peerOf(t, w.Vault).Vault} {
+		_, err := v.Get(t.Context(), orgA, "z")
+		wantClass(t, err, "ErrDecrypt")
+		_, err = v.GetByID(t.Context(), orgA, r.ID)
+		wantClass(t, err, "ErrDecrypt")
+		_, err = v.GetMany(t.Context(), orgA, "z")
+		wantClass(t, err, "ErrDecrypt")
+	}
+}
+
 // repointed is a store in which an ID leads to another object.
 type repointed struct {
 	*memstore.Store
@@ -507,7 +526,9 @@ func TestKeyStatesAreHonoured(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for state, want := range map[storage.State]string{storage.StateDisabled: "ErrKeyDisabled", storage.StateShredded: "ErrKeyShredded"} {
+	// In this order: after the second the context has another key.
+	for _, state := range []storage.State{storage.StateDisabled, storage.StateShredded} {
+		want := map[storage.State]string{storage.StateDisabled: "ErrKeyDisabled", storage.StateShredded: "ErrKeyShredded"}[state]
 		set(func(r *storage.KeyRecord) { r.State = state })
 		cold := peerOf(t, v)
 		for name, call := range callsWith(t, cold.Vault, orgA, s) {

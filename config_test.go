@@ -169,10 +169,11 @@ func TestEndlessDurations(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		v := vaulttest.New(t, func(c *vault.Config) { c.Cache.TTL = math.MaxInt64 })
-		sealed := must(v.Encrypt(t.Context(), orgA, nil, nil))(t)
-		v.Store.SetFault(func(string) error { return vault.ErrStoreUnavailable })
-		time.Sleep(time.Hour) // its state can't be read again; within the TTL it serves
-		must(v.Decrypt(t.Context(), orgA, sealed, nil))(t)
+		must(v.Encrypt(t.Context(), orgA, nil, nil))(t)
+		wantErr(t, peerOf(t, v).Rotate(t.Context(), orgA), nil)
+		v.KEK.SetFault(memkek.Unavailable)
+		time.Sleep(time.Hour) // it knows of the new key, can't unwrap it, and goes on with its own
+		must(v.Encrypt(t.Context(), orgA, nil, nil))(t)
 	})
 }
 
@@ -408,6 +409,21 @@ func TestVerifyKEKAsksEveryKEKOfTheContext(t *testing.T) {
 	}
 }
 
+// A policy or a KEK that panics is an error of the call, whichever it is.
+func TestPanickingPolicy(t *testing.T) {
+	v := vaulttest.New(t, withPolicy(kek.PolicyFunc(func(context.Context, vault.KeyContext) (kek.Choice, error) { panic("told to") })))
+	ctx := t.Context()
+	_, err := v.Encrypt(ctx, orgA, nil, nil)
+	for name, err := range map[string]error{"Encrypt": err, "VerifyKEK": v.VerifyKEK(ctx, orgA), "Check": v.Check(ctx), "Prepare": v.Prepare(ctx, orgA)} {
+		if got := classes(err); !slices.Equal(got, []string{"ErrKEKUnavailable"}) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if v.Store.Calls("InsertKey") != 0 {
+		t.Error("a key was stored")
+	}
+}
+
 func TestPrepare(t *testing.T) {
 	v := vaulttest.New(t)
 	ctx := t.Context()
@@ -492,10 +508,14 @@ func TestRotate(t *testing.T) {
 		v.KEK.SetFault(memkek.None)
 		cancelled, cancel := context.WithCancel(ctx)
 		cancel()
+		asked := v.Store.Calls("LatestKey")
 		for range 50 {
 			wantErr(t, v.Rotate(cancelled, orgA), context.Canceled)
+			synctest.Wait()
 		}
-		synctest.Wait()
+		if n := v.Store.Calls("LatestKey") - asked; n != 0 {
+			t.Fatalf("a rotation that was cancelled before it began asked the store %d times", n)
+		}
 		if n := len(keysOf(t, v, orgA)); n != 2 {
 			t.Fatalf("a rotation that was cancelled before it began made %d keys", n-2)
 		}

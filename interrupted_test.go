@@ -286,3 +286,46 @@ func TestTwoProcessesBeginAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// A key that was shredded, or whose record is gone, isn't sealed under for lack
+// of another: while no new key can be made, there is an error.
+func TestGoneKeyIsNotSealedUnderDuringAnOutage(t *testing.T) {
+	for name, gone := range map[string]func(t *testing.T, v *vaulttest.Vault, rec storage.KeyRecord){
+		"shredded": func(t *testing.T, v *vaulttest.Vault, rec storage.KeyRecord) {
+			if err := v.Store.EditKey(rec.KeyID, func(r *storage.KeyRecord) {
+				r.State, r.Wrappings = storage.StateShredded, nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"deleted": func(t *testing.T, v *vaulttest.Vault, rec storage.KeyRecord) {
+			if err := v.Store.DeleteKey(t.Context(), rec.KeyID, rec.Revision); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		for _, fault := range []memkek.Fault{memkek.Unavailable, memkek.Hang} {
+			t.Run(name+", "+fault.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					v := vaulttest.New(t)
+					ctx := t.Context()
+					must(v.Encrypt(ctx, orgA, nil, nil))(t)
+					gone(t, v, keysOf(t, v, orgA)[0])
+					v.KEK.SetFault(fault)
+					time.Sleep(time.Minute)
+					for range 5 {
+						_, err := v.Encrypt(ctx, orgA, []byte("x"), nil)
+						wantClass(t, err, "ErrKEKUnavailable")
+						_, err = v.Put(ctx, orgA, "x", nil)
+						wantClass(t, err, "ErrKEKUnavailable")
+						time.Sleep(7 * time.Second)
+					}
+					v.KEK.SetFault(memkek.None)
+					time.Sleep(time.Minute)
+					sealed := must(v.Encrypt(ctx, orgA, []byte("x"), nil))(t)
+					must(peerOf(t, v).Decrypt(ctx, orgA, sealed, nil))(t)
+				})
+			})
+		}
+	}
+}

@@ -64,8 +64,19 @@ func (v *Vault) sweeper(ctx context.Context) {
 			return
 		case <-pause.C:
 		}
-		if _, err := v.Sweep(ctx); err != nil && ctx.Err() == nil {
+		v.sweepAlone(ctx)
+	}
+}
+
+// sweepAlone is a sweep that nobody called and nobody gets the error of. A store
+// that panics must not take the process down with it.
+func (v *Vault) sweepAlone(ctx context.Context) {
+	defer func() {
+		if p := recover(); p != nil {
 			v.sweepErrors.Add(1)
 		}
+	}()
+	if _, err := v.Sweep(ctx); err != nil && ctx.Err() == nil {
+		v.sweepErrors.Add(1)
 	}
 }

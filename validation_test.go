@@ -101,6 +101,13 @@ func TestCallersMapIsItsOwn(t *testing.T) {
 	ctx := t.Context()
 	kc := maps.Clone(orgA)
 	scope := v.Scope(kc)
+	fresh := vault.KeyContext{"organization_id": "fresh"}
+	unused := v.Scope(fresh) // its key isn't made yet
+	fresh["organization_id"] = "changed"
+	if unused.KeyContext()["organization_id"] != "fresh" {
+		t.Fatal("the scope follows the caller's map")
+	}
+	must(unused.Encrypt(ctx, nil, nil))(t)
 	must(v.Put(ctx, orgA, "a", nil))(t)
 	must(v.Put(ctx, orgB, "b", nil))(t)
 	list := v.List(ctx, kc, vault.ListOptions{Within: true})

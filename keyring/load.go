@@ -89,6 +89,7 @@ func (r *Keyring) loadActive(ctx context.Context, s *slot, c Context, p keyctx.P
 	for range 4 { // more than one round only where another process is faster
 		epoch := s.epochNow()
 		at := r.clock.now()
+		before := s.active[p].Load()
 		rec, err := r.cfg.Store.LatestKey(ctx, c.Hash, p)
 		var next uint32
 		switch {
@@ -105,6 +106,11 @@ func (r *Keyring) loadActive(ctx context.Context, s *slot, c Context, p keyctx.P
 		}
 		var key *Key
 		if next != 0 {
+			if before != nil && rec.State != storage.StateDecryptOnly {
+				// It is shredded, or gone from the store. Whoever holds it for a
+				// renewal must not fall back on it should no new one be had.
+				r.cache.drop(before.key)
+			}
 			key, err = r.create(ctx, s, c, p, next)
 			if errors.Is(err, storage.ErrExists) {
 				continue // another process was faster: its key is the key

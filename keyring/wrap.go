@@ -24,9 +24,14 @@ type wrapped struct {
 	wrappings []keyctx.Wrapping
 }
 
-// choose asks the policy for the context's KEKs.
-func (r *Keyring) choose(ctx context.Context, c Context) (kek.Choice, error) {
-	choice, err := r.cfg.Policy.Choose(ctx, c.Pairs.Clone())
+// choose asks the policy for the context's KEKs. A panic of it is its error.
+func (r *Keyring) choose(ctx context.Context, c Context) (choice kek.Choice, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			choice, err = kek.Choice{}, fmt.Errorf("choosing KEKs for context %s: %w: %s", c.Hash.Short(), kek.ErrUnavailable, panicText(p))
+		}
+	}()
+	choice, err = r.cfg.Policy.Choose(ctx, c.Pairs.Clone())
 	if err != nil {
 		return kek.Choice{}, fmt.Errorf("choosing KEKs for context %s: %w", c.Hash.Short(), err)
 	}

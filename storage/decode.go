@@ -134,7 +134,7 @@ func decodeObject(b []byte, d *Decoder, withEnvelope bool) (ObjectRecord, error)
 	if err != nil {
 		return ObjectRecord{}, fmt.Errorf("storage: decode object record: %w: %w", ErrCorrupt, err)
 	}
-	if withEnvelope {
+	if withEnvelope && len(envelope) > 0 {
 		rec.Envelope = bytes.Clone(envelope)
 	}
 	return rec, nil

@@ -12,16 +12,22 @@ import (
 // other operations go on. What it writes is a file that [Open] opens. It holds
 // keys only wrapped and values only sealed.
 //
-// While it runs the file can't reuse space, and a write that makes the file
-// outgrow its memory map waits until it has ended: write to a file, not to a
-// slow network. It ends when ctx does. Its error is w's own, wrapped, if w
-// failed; what was written then is of no use.
+// While it runs the file can't reuse space. And should the file outgrow its
+// memory map meanwhile (4 GiB, or twice its size when it was opened; on 32 bits
+// and on Windows much less), all other operations wait until the backup has
+// ended. So write to a file, not to a slow network, and don't use the store in
+// w. It ends when ctx does. Its error is w's own, wrapped, if w failed; what
+// was written then is of no use.
 func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 	err := ctx.Err()
 	if err == nil {
 		err = s.guarded(func(btx *bbolt.Tx) error {
-			_, err := btx.WriteTo(&ctxWriter{ctx, w})
-			return boltError(err)
+			cw := &ctxWriter{ctx: ctx, w: w}
+			_, err := btx.WriteTo(cw)
+			if cw.err != nil {
+				return cw.err // bbolt doesn't always wrap it
+			}
+			return err
 		})
 	}
 	if err != nil {
@@ -30,15 +36,19 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 	return nil
 }
 
-// ctxWriter fails when ctx has ended.
+// ctxWriter fails when ctx has ended, and keeps the error with which it failed.
 type ctxWriter struct {
 	ctx context.Context
 	w   io.Writer
+	err error
 }
 
-func (w *ctxWriter) Write(b []byte) (int, error) {
-	if err := w.ctx.Err(); err != nil {
-		return 0, err
+func (w *ctxWriter) Write(b []byte) (n int, err error) {
+	if err = w.ctx.Err(); err == nil {
+		n, err = w.w.Write(b)
 	}
-	return w.w.Write(b)
+	if err != nil {
+		w.err = err
+	}
+	return n, err
 }

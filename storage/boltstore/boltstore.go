@@ -130,7 +130,7 @@ func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.closed.Store(true)
 		if s.broken.Load() {
-			s.closeErr = s.file.Close() // releases the lock, too
+			s.closeErr = abandon(s.file)
 		} else {
 			s.closeErr = s.db.Close()
 		}

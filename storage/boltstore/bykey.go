@@ -10,8 +10,8 @@ import (
 	"github.com/embedvault/vault/storage"
 )
 
-// CountByKey implements [storage.ObjectStore]. It counts entries of the index:
-// about ten million a second.
+// CountByKey implements [storage.ObjectStore]. It counts entries of the index,
+// one by one.
 func (s *Store) CountByKey(ctx context.Context, id keyctx.KeyID) (n int64, err error) {
 	err = s.view(ctx, "count by key", func(t *tx) error {
 		prefix := tagged(tagByKey, id[:])

@@ -59,54 +59,55 @@ func (t *tx) indexGet(key []byte) ([]byte, error) {
 	if c := t.changes[string(key)]; c != nil {
 		return c.value, nil
 	}
-	var last change
-	for c, err := range t.journaled() {
-		if err != nil {
-			return nil, err
+	var last []byte // the newest change of this entry, and what follows
+	for b := t.loadJournal(); len(b) > 0; {
+		k, v, ok := changeSize(b)
+		if !ok {
+			return nil, errJournal
 		}
-		if bytes.Equal(c.key, key) {
-			last = c
+		if k == len(key) && string(b[journalHeader:journalHeader+k]) == string(key) {
+			last = b
 		}
+		b = b[journalHeader+k+v:]
 	}
-	if last.key != nil {
-		return last.value, nil
+	if last != nil {
+		c, _, _ := cutChange(last)
+		return c.value, nil
 	}
 	return t.get(bucketIndex, key), nil
 }
 
-// journaled yields the journal's changes, oldest first.
-func (t *tx) journaled() func(yield func(change, error) bool) {
+var errJournal = fmt.Errorf("%w: the journal", storage.ErrCorrupt)
+
+// loadJournal returns the journal as it is stored.
+func (t *tx) loadJournal() []byte {
 	if t.journal == nil {
 		if t.journal = t.get(bucketJournal, journalKey); t.journal == nil {
 			t.journal = nothing
 		}
 	}
-	return func(yield func(change, error) bool) {
-		for b := t.journal; len(b) > 0; {
-			c, rest, ok := cutChange(b)
-			if !ok {
-				yield(change{}, fmt.Errorf("%w: the journal", storage.ErrCorrupt))
-				return
-			}
-			if !yield(c, nil) {
-				return
-			}
-			b = rest
-		}
+	return t.journal
+}
+
+// changeSize returns the lengths of the first change's key and value; ok is
+// false if it isn't one.
+func changeSize(b []byte) (key, value int, ok bool) {
+	if len(b) < journalHeader {
+		return 0, 0, false
 	}
+	op, key, value := b[0], int(binary.BigEndian.Uint16(b[1:])), int(binary.BigEndian.Uint16(b[3:]))
+	ok = key > 0 && len(b) >= journalHeader+key+value && (op == journalPut || op == journalDelete && value == 0)
+	return key, value, ok
 }
 
 func cutChange(b []byte) (c change, rest []byte, ok bool) {
-	if len(b) < journalHeader {
+	k, v, ok := changeSize(b)
+	if !ok {
 		return change{}, nil, false
 	}
-	op := b[0]
-	k, v := int(binary.BigEndian.Uint16(b[1:])), int(binary.BigEndian.Uint16(b[3:]))
+	c.deleted = b[0] == journalDelete
 	b = b[journalHeader:]
-	if k == 0 || len(b) < k+v || op != journalPut && (op != journalDelete || v != 0) {
-		return change{}, nil, false
-	}
-	c.key, c.deleted = b[:k:k], op == journalDelete
+	c.key = b[:k:k]
 	if !c.deleted {
 		c.value = b[k : k+v : k+v]
 	}
@@ -128,13 +129,15 @@ func appendChange(b []byte, c *change) []byte {
 // the newest. hi nil is no bound.
 func (t *tx) changesIn(lo, hi []byte) ([]*change, error) {
 	found := map[string]*change{}
-	for c, err := range t.journaled() {
-		if err != nil {
-			return nil, err
+	for b := t.loadJournal(); len(b) > 0; {
+		c, rest, ok := cutChange(b)
+		if !ok {
+			return nil, errJournal
 		}
 		if within(c.key, lo, hi) {
 			found[string(c.key)] = &c
 		}
+		b = rest
 	}
 	for k, c := range t.changes {
 		if within(c.key, lo, hi) {
@@ -158,12 +161,16 @@ func (t *tx) writeChanges() error {
 	if len(t.changes) == 0 {
 		return nil
 	}
-	_ = t.journaled() // have it loaded
-	longer := slices.Clone(t.journal)
-	for _, c := range sorted(t.changes) {
-		longer = appendChange(longer, c)
+	journal := t.loadJournal()
+	n := len(journal)
+	for _, c := range t.changes {
+		n += journalHeader + len(c.key) + len(c.value)
 	}
-	if len(longer) <= t.s.journalLimit {
+	if n <= t.s.journalLimit {
+		longer := append(make([]byte, 0, n), journal...)
+		for _, c := range t.changes { // one per entry, so their order says nothing
+			longer = appendChange(longer, c)
+		}
 		return t.put(bucketJournal, journalKey, longer)
 	}
 	all, err := t.changesIn(nil, nil)

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
+	"strconv"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -23,6 +26,9 @@ var schemaKey = []byte("schema")
 const (
 	defaultLockWait = time.Second
 	defaultMode     = 0o600
+
+	minMapSize int64 = 4 << 30
+	growBy           = 1 << 20 // bytes by which the file grows, each with a sync
 )
 
 // Open opens the store in the file at path, and creates it if it isn't there.
@@ -63,21 +69,44 @@ func open(path string, o Options) (s *Store, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			if s.file != nil {
-				_ = s.file.Close()
+				_ = abandon(s.file)
 			}
 			s, err = nil, damaged(p)
 		}
 	}()
-	s.db, err = bbolt.Open(path, modeOf(o), &bbolt.Options{
-		Timeout:      lockWaitOf(o),
-		ReadOnly:     o.ReadOnly,
-		NoStatistics: true, // they cost every read a lock
-		OpenFile:     s.openFile,
-	})
+	opts := &bbolt.Options{
+		Timeout:         lockWaitOf(o),
+		ReadOnly:        o.ReadOnly,
+		NoStatistics:    true, // they cost every read a lock
+		OpenFile:        s.openFile,
+		InitialMmapSize: mapSize(path),
+	}
+	s.db, err = bbolt.Open(path, modeOf(o), opts)
+	if errors.Is(err, syscall.ENOMEM) { // as under a limit of address space
+		s.file, opts.InitialMmapSize = nil, 0
+		s.db, err = bbolt.Open(path, modeOf(o), opts)
+	}
 	if err != nil {
 		return nil, openError(err)
 	}
+	s.db.AllocSize = growBy
 	return s, nil
+}
+
+// mapSize is how much address space the file is given at first. When it
+// outgrows that, the writer has to wait until nobody reads, and whoever wants
+// to read has to wait for the writer: all of them for a backup, if one runs.
+// Address space costs nothing, where there is plenty; on Windows the file
+// would be made as large.
+func mapSize(path string) int {
+	if strconv.IntSize < 64 || runtime.GOOS == "windows" {
+		return 0
+	}
+	size := minMapSize
+	if info, err := os.Stat(path); err == nil {
+		size = max(size, 2*info.Size())
+	}
+	return int(size)
 }
 
 // openFile remembers the file, so that it can be closed where bbolt fails to.

@@ -22,64 +22,86 @@ func (s *Store) PutObject(ctx context.Context, rec storage.ObjectRecord, guard s
 }
 
 // putObject checks first everything that can refuse the put, and then writes.
-func (t *tx) putObject(rec storage.ObjectRecord, guard storage.PutGuard) (stored storage.ObjectRecord, err error) {
+func (t *tx) putObject(rec storage.ObjectRecord, guard storage.PutGuard) (storage.ObjectRecord, error) {
+	p, err := t.planPut(rec, guard)
+	if err != nil {
+		return storage.ObjectRecord{}, err
+	}
+	for i := range p.expired {
+		if err := t.remove(&p.expired[i]); err != nil {
+			return storage.ObjectRecord{}, err
+		}
+	}
+	if p.live {
+		if err := t.retire(&p.cur, guard.Keep); err != nil {
+			return storage.ObjectRecord{}, err
+		}
+	}
+	stored := p.rec
+	stored.Envelope = nil
+	stored = stored.Clone()
+	stored.CreatedAt, stored.UpdatedAt = storage.TruncateTime(stored.CreatedAt), storage.TruncateTime(stored.UpdatedAt)
+	return stored, t.add(&p.rec, p.value, !p.live)
+}
+
+// putPlan is a put that nothing refuses.
+type putPlan struct {
+	rec     storage.ObjectRecord   // as it will be stored
+	value   []byte                 // its encoding
+	cur     storage.ObjectRecord   // the version it follows, if live
+	live    bool                   // the object is there
+	expired []storage.ObjectRecord // objects to be removed first
+}
+
+// planPut reads and checks, and writes nothing.
+func (t *tx) planPut(rec storage.ObjectRecord, guard storage.PutGuard) (p putPlan, err error) {
 	if err := guard.Validate(); err != nil {
-		return stored, err
+		return p, err
 	}
 	cur, there, err := t.currentAt(objectKey(rec.ContextHash, rec.Name), false)
 	if err != nil {
-		return stored, err
+		return p, err
 	}
-	expired := there && cur.Expired(guard.Now)
-	live := there && !expired
-	if err := checkGuard(&cur, live, guard); err != nil {
-		return stored, err
+	if there && cur.Expired(guard.Now) {
+		p.expired = append(p.expired, cur)
+	} else {
+		p.cur, p.live = cur, there
+	}
+	if err := checkGuard(&p.cur, p.live, guard); err != nil {
+		return p, err
 	}
 	rec.CreatedAt, rec.Number = rec.UpdatedAt, 1
-	if live {
+	if p.live {
 		rec.ID, rec.CreatedAt, rec.Number = cur.ID, cur.CreatedAt, cur.Number+1
 		rec.UniqueName = rec.UniqueName || cur.UniqueName
 	}
-	value, err := storage.AppendObjectRecord(nil, rec)
-	if err != nil {
-		return stored, err
+	p.rec = rec
+	if p.value, err = storage.AppendObjectRecord(nil, rec); err != nil {
+		return p, err
 	}
-	if live {
+	if p.live {
 		err = t.checkNewVersion(&cur, rec.VersionID)
 	} else {
-		err = t.checkNewObject(rec.ID, &cur, expired)
-	}
-	if err != nil {
-		return stored, err
-	}
-	holder, held, err := t.holder(&rec)
-	if err != nil {
-		return stored, err
-	}
-	if held && !holder.Expired(guard.Now) && !(live && holder.ID == cur.ID) {
-		return stored, fmt.Errorf("%w: another context holds the unique name", storage.ErrExists)
-	}
-	// From here on it is going to be done.
-	if held && holder.Expired(guard.Now) && holder.ID != cur.ID {
-		if err := t.remove(&holder); err != nil {
-			return stored, err
-		}
-	}
-	if expired {
-		if err := t.remove(&cur); err != nil {
-			return stored, err
-		}
-	}
-	if live {
-		err = t.retire(&cur, guard.Keep)
+		err = t.checkNewObject(rec.ID, p.expired)
 	}
 	if err == nil {
-		err = t.add(&rec, value, !live)
+		err = t.planName(&p, guard)
 	}
-	rec.Envelope = nil
-	rec = rec.Clone()
-	rec.CreatedAt, rec.UpdatedAt = storage.TruncateTime(rec.CreatedAt), storage.TruncateTime(rec.UpdatedAt)
-	return rec, err
+	return p, err
+}
+
+// planName checks that no other object holds the name as a unique one. One
+// that has expired is to be removed.
+func (t *tx) planName(p *putPlan, guard storage.PutGuard) error {
+	holder, held, err := t.holder(&p.rec)
+	switch {
+	case err != nil || !held || holder.ContextHash == p.rec.ContextHash:
+		return err // its own context's is the object itself, or is being replaced
+	case !holder.Expired(guard.Now):
+		return fmt.Errorf("%w: another context holds the unique name", storage.ErrExists)
+	}
+	p.expired = append(p.expired, holder)
+	return nil
 }
 
 func checkGuard(cur *storage.ObjectRecord, live bool, guard storage.PutGuard) error {
@@ -108,10 +130,10 @@ func (t *tx) checkNewVersion(cur *storage.ObjectRecord, version storage.ID) erro
 	return nil
 }
 
-// checkNewObject refuses an object ID that another object has; the one that is
-// about to be removed, cur, is no obstacle if it has expired.
-func (t *tx) checkNewObject(id storage.ID, cur *storage.ObjectRecord, expired bool) error {
-	if expired && id == cur.ID {
+// checkNewObject refuses an object ID that another object has, save one that
+// is to be removed.
+func (t *tx) checkNewObject(id storage.ID, removed []storage.ObjectRecord) error {
+	if len(removed) > 0 && id == removed[0].ID {
 		return nil
 	}
 	key, err := t.indexGet(objectIDKey(id))
