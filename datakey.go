@@ -10,7 +10,8 @@ import (
 )
 
 // DataKey is a key for the caller's own cryptography: a file format, a protocol,
-// another library.
+// another library. Printing one shows no secret; printing a struct of yours that
+// has one in an unexported field does, because package fmt can't ask it then.
 type DataKey struct {
 	// Key is 32 random bytes, never all zero in practice and never stored. Zero
 	// it with clear when it is no longer needed.

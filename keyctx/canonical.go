@@ -20,6 +20,9 @@ type Hash [sha256.Size]byte
 // String returns the hash in hexadecimal.
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
+// MarshalText gives the form of String, for JSON and logs.
+func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
 // Short returns the first 8 bytes in hexadecimal: how a context is named in
 // errors and logs, since its pairs are somebody's customers.
 func (h Hash) Short() string { return hex.EncodeToString(h[:8]) }

@@ -18,6 +18,22 @@ func (id KeyID) String() string { return hex.EncodeToString(id[:]) }
 // Short returns the first 8 bytes in hexadecimal, for errors and logs.
 func (id KeyID) Short() string { return hex.EncodeToString(id[:8]) }
 
+// MarshalText gives the form of String, for JSON and logs.
+func (id KeyID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText reads the form of String: 64 hexadecimal digits.
+func (id *KeyID) UnmarshalText(b []byte) error {
+	if len(b) != hex.EncodedLen(len(id)) {
+		return fmt.Errorf("keyctx: a key ID has %d hexadecimal digits, got %d", hex.EncodedLen(len(id)), len(b))
+	}
+	var v KeyID
+	if _, err := hex.Decode(v[:], b); err != nil {
+		return fmt.Errorf("keyctx: a key ID: %w", err)
+	}
+	*id = v
+	return nil
+}
+
 // IsZero reports whether id is the zero value, which identifies no key.
 func (id KeyID) IsZero() bool { return id == KeyID{} }
 

@@ -1,6 +1,7 @@
 package keyctx_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -59,6 +60,24 @@ func TestValidURI(t *testing.T) {
 	} {
 		if keyctx.ValidURI(uri) != want {
 			t.Errorf("ValidURI(%q) is %v", uri, !want)
+		}
+	}
+}
+
+// IDs and hashes are text in JSON, and IDs read back.
+func TestKeyIDAsText(t *testing.T) {
+	id := keyctx.KeyID{1, 2, 0xff}
+	b, err := json.Marshal(map[string]any{"id": id, "hash": keyctx.Hash(id)})
+	if want := `{"hash":"` + id.String() + `","id":"` + id.String() + `"}`; err != nil || string(b) != want {
+		t.Fatalf("%s, %v, want %s", b, err, want)
+	}
+	var got keyctx.KeyID
+	if err := json.Unmarshal([]byte(`"`+id.String()+`"`), &got); err != nil || got != id {
+		t.Fatalf("%v, %v", got, err)
+	}
+	for _, bad := range []string{"", "00", strings.Repeat("g", 64), strings.Repeat("0", 66)} {
+		if err := got.UnmarshalText([]byte(bad)); err == nil {
+			t.Errorf("%q was read as a key ID", bad)
 		}
 	}
 }
