@@ -15,7 +15,7 @@ import (
 type DataKey struct {
 	// Key is 32 random bytes, never all zero in practice and never stored. Zero
 	// it with clear when it is no longer needed.
-	Key []byte
+	Key []byte `json:"-" xml:"-"`
 
 	// Sealed is Key in an envelope, to be kept beside what Key encrypts.
 	Sealed []byte

@@ -208,7 +208,8 @@ func (c *cache) add(s *slot, k *Key) *Key {
 	if old := s.find(k.purpose, k.ID()); old != nil && old.acquire() {
 		old.fresh.Store(k.fresh.Load())
 		old.settle()
-		if b := k.block.Load(); b != nil {
+		// What a record says of the wrapping goes before what an envelope brought.
+		if b := k.block.Load(); b != nil && (k.inStore.Load() || !old.inStore.Load()) {
 			old.block.Store(b)
 		}
 		if k.inStore.Load() {

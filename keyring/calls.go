@@ -71,18 +71,32 @@ func (r *Keyring) call(ctx context.Context, w kek.Wrapper, what string, b kek.Bi
 		default:
 			count.unavailable.Add(1)
 		}
-		if errors.Is(err, class) {
+		switch n := classes(err); {
+		case n == 1:
 			err = fmt.Errorf("%s with %s: %w", what, uri, err)
-		} else {
+		case n == 0:
 			err = fmt.Errorf("%s with %s: %w: %w", what, uri, class, err)
+		default: // against its contract: the others are there as text
+			err = fmt.Errorf("%s with %s: %w: %v", what, uri, class, err)
 		}
 		if class == kek.ErrDenied {
 			err = r.emitDenied(ctx, b, uri, err, time.Since(start))
 		}
 	}()
+	defer atKEK(ctx)()
 	private := b
 	private.Context = b.Context.Clone() // drivers are others' code, and several may run at once
 	return f(ctx, private)
+}
+
+// classes counts the classes that err matches.
+func classes(err error) (n int) {
+	for _, class := range []error{kek.ErrDenied, kek.ErrUnavailable, kek.ErrCorrupt} {
+		if errors.Is(err, class) {
+			n++
+		}
+	}
+	return n
 }
 
 // Pauses between the tries of one load.
@@ -118,9 +132,25 @@ func (r *Keyring) emitDenied(ctx context.Context, b kek.Binding, uri string, err
 		KeyID: b.KeyID, URI: uri, Err: err, Duration: took,
 	}
 	if eventErr := r.emit(ctx, e); eventErr != nil {
-		return fmt.Errorf("%w (and its event: %v)", err, eventErr)
+		return fmt.Errorf("%w; moreover: %w", err, unrecorded{eventErr})
 	}
 	return err
+}
+
+// unrecorded is the error of an event that had to be recorded and wasn't. It
+// fails the load, also where another KEK would have served.
+type unrecorded struct{ error }
+
+func (u unrecorded) Unwrap() error { return u.error }
+
+// firstUnrecorded returns the first event's error among errs, or nil.
+func firstUnrecorded(errs []error) error {
+	for _, err := range errs {
+		if u := (unrecorded{}); errors.As(err, &u) {
+			return u
+		}
+	}
+	return nil
 }
 
 func (r *Keyring) emit(ctx context.Context, e Event) error {

@@ -91,18 +91,24 @@ func (r *Keyring) rotate(ctx context.Context, s *slot, c Context, p keyctx.Purpo
 	k, err := r.create(ctx, s, c, p, rec.Version+1)
 	if errors.Is(err, storage.ErrExists) {
 		// Another process rotated in the same moment: its key is the new one.
+		s.overtake()
 		return r.loadActive(ctx, s, c, p, false)
 	}
 	if err != nil {
 		return nil, err
 	}
 	r.supersede(ctx, rec)
-	s.mu.Lock()
-	s.epoch++ // a load that read the old version must not make it active again
-	epoch := s.epoch
-	s.mu.Unlock()
-	r.activate(s, k, r.clock.now(), epoch)
+	r.activate(s, k, r.clock.now(), s.overtake())
 	return k, nil
+}
+
+// overtake raises the epoch: a load that read the old version must not make it
+// active again.
+func (s *slot) overtake() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch++
+	return s.epoch
 }
 
 // supersede writes into the record of the version before that it only decrypts

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/embedvault/vault/kek"
@@ -60,6 +61,9 @@ type flight struct {
 
 	waiters int // guarded by slot.mu
 
+	// How many calls are under way: what takes too long is whose fault?
+	atKEK, atStore atomic.Int32
+
 	key *Key // with one reference of the flight's, let go by the last waiter
 	err error
 }
@@ -75,7 +79,16 @@ const (
 	maxRetryPause = 30 * time.Second
 )
 
-var errLoadTimeout = errors.New("keyring: the load took too long")
+// errLoadTimeout says that a load took too long.
+var errLoadTimeout error = loadTimeout{}
+
+type loadTimeout struct{}
+
+func (loadTimeout) Error() string        { return "the load took too long" }
+func (loadTimeout) Is(target error) bool { return target == context.DeadlineExceeded }
+
+// flightInCtx is under what key a load's ctx has its flight.
+type flightInCtx struct{}
 
 // load joins the flight f, or starts it, and waits for its key.
 func (r *Keyring) load(ctx context.Context, c Context, f flightKey) (*Key, error) {
@@ -97,7 +110,8 @@ func (r *Keyring) join(ctx context.Context, c Context, f flightKey) (*slot, *fli
 	// The values of the first caller's ctx (a trace, say) go along; its
 	// cancellation does not.
 	fl := &flight{done: make(chan struct{}), waiters: 1}
-	fl.ctx, fl.cancel = context.WithTimeoutCause(context.WithoutCancel(ctx), r.cfg.LoadTimeout, errLoadTimeout)
+	fl.ctx, fl.cancel = context.WithTimeoutCause(
+		context.WithValue(context.WithoutCancel(ctx), flightInCtx{}, fl), r.cfg.LoadTimeout, errLoadTimeout)
 	unlink := context.AfterFunc(r.done, fl.cancel)
 	c.Pairs = c.Pairs.Clone() // the caller may change its map once it has left
 	c.Hint = nil
@@ -119,7 +133,7 @@ func (r *Keyring) fly(s *slot, c Context, f flightKey, fl *flight) {
 	defer fl.cancel()
 	key, err := r.run(fl.ctx, s, c, f)
 	if err != nil && errors.Is(context.Cause(fl.ctx), errLoadTimeout) && !final(err) {
-		err = fmt.Errorf("%w: no key within %v: %w", kek.ErrUnavailable, r.cfg.LoadTimeout, err)
+		err = fmt.Errorf("no key within %v: %w", r.cfg.LoadTimeout, err)
 	}
 	if err != nil && r.done.Err() != nil {
 		err = fmt.Errorf("%w: %w", ErrClosed, err)
@@ -158,7 +172,9 @@ func (r *Keyring) run(ctx context.Context, s *slot, c Context, f flightKey) (key
 	}
 	if final(err) && !f.id.IsZero() && f.op == opByID {
 		// Whatever else is cached of this key must not outlive the verdict.
-		if k := s.find(f.purpose, f.id); k != nil {
+		// That it isn't in the store says nothing of a key that came in an envelope:
+		// else one hostile reference would push out what is in use.
+		if k := s.find(f.purpose, f.id); k != nil && (k.inStore.Load() || !errors.Is(err, ErrKeyNotFound)) {
 			r.cache.drop(k)
 		}
 	}
@@ -217,13 +233,20 @@ func (r *Keyring) abandon(ctx context.Context, s *slot, fl *flight) (*Key, error
 		s.forget(fl) // newcomers start afresh
 	}
 	s.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("waiting for a key: %w", err)
-	}
 	if r.closed.Load() {
 		return nil, ErrClosed
 	}
-	return nil, fmt.Errorf("%w: %w", kek.ErrUnavailable, errLoadTimeout)
+	err := ctx.Err()
+	if err != nil && !errors.Is(context.Cause(ctx), errStale) {
+		return nil, fmt.Errorf("waiting for a key: %w", err)
+	}
+	switch {
+	case fl.atKEK.Load() > 0:
+		return nil, fmt.Errorf("waiting for a key: %w: %w", kek.ErrUnavailable, errLoadTimeout)
+	case fl.atStore.Load() > 0:
+		return nil, fmt.Errorf("waiting for a key: %w: %w", storage.ErrUnavailable, errLoadTimeout)
+	}
+	return nil, fmt.Errorf("waiting for a key: %w", errLoadTimeout)
 }
 
 // forget takes a flight out of its slot. s.mu is held.
@@ -274,19 +297,17 @@ var errStale = errors.New("keyring: the KMS takes long")
 // renewWait waits for the renewal of k. If k may be served stale it doesn't wait
 // for ever, and the renewal goes on without it.
 func (r *Keyring) renewWait(ctx context.Context, c Context, f flightKey, k *Key) (*Key, error) {
-	if !r.mayServe(k, r.clock.now(), true) {
-		return r.load(ctx, c, f)
+	if r.cfg.NoBackground || !r.mayServe(k, r.clock.now(), true) {
+		return r.load(ctx, c, f) // without background our leaving would end it, unanswered
 	}
-	if f.force {
-		r.background(c, f, k) // holds the flight, so that our leaving doesn't end it
+	r.background(c, f, k) // holds the flight, so that our leaving doesn't end it
+	wait := staleWait
+	if end, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(end)/2) // leave time to use what is at hand
 	}
-	wctx, cancel := context.WithTimeoutCause(ctx, staleWait, errStale)
+	wctx, cancel := context.WithTimeoutCause(ctx, wait, errStale)
 	defer cancel()
-	key, err := r.load(wctx, c, f)
-	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(wctx), errStale) {
-		err = fmt.Errorf("%w: %w", kek.ErrUnavailable, errStale)
-	}
-	return key, err
+	return r.load(wctx, c, f)
 }
 
 // renewFailed notes that k couldn't be renewed. After a verdict it is dropped;
@@ -296,11 +317,14 @@ func (r *Keyring) renewFailed(k *Key, err error) {
 		r.cache.drop(k)
 		return
 	}
-	k.kekDown.Store(unavailable(err))
+	now := r.clock.now().mono
+	if k.kekDown.Store(unavailable(err)); now < k.retryAt.Load() {
+		return // another waiter of the same renewal has noted it
+	}
 	n := k.fails.Add(1)
 	pause := min(minRetryPause<<min(n-1, 10), maxRetryPause, r.cfg.ActiveKeyTTL)
 	pause = pause/2 + rand.N(pause/2+1)
-	k.retryAt.Store(r.clock.now().mono + int64(pause))
+	k.retryAt.Store(now + int64(pause))
 }
 
 // background starts the renewal f of k without waiting for it, unless one is
@@ -324,8 +348,16 @@ func (r *Keyring) background(c Context, f flightKey, k *Key) {
 			return
 		}
 		key.Release()
+		if again := f; !f.force && r.dueForReload(k) {
+			again.force = true
+			k.busy.Store(false)
+			r.background(c, again, k)
+		}
 	}) {
 		k.busy.Store(false)
+		if key, _ := r.abandon(r.done, s, fl); key != nil {
+			key.Release()
+		}
 	}
 }
 

@@ -139,6 +139,9 @@ func New(root context.Context, cfg Config) (*Keyring, error) {
 	case cfg.CallTimeout <= 0 || cfg.LoadTimeout <= 0:
 		return nil, errors.New("keyring: CallTimeout and LoadTimeout must be positive")
 	}
+	if cfg.Store != nil {
+		cfg.Store = watchedStore{cfg.Store}
+	}
 	r := &Keyring{cfg: cfg, clock: newClock(), cache: newCache(cfg.Size)}
 	r.done, r.stop = context.WithCancel(root)
 	return r, nil

@@ -89,8 +89,10 @@ func (r *Keyring) loadActive(ctx context.Context, s *slot, c Context, p keyctx.P
 	for range 4 { // more than one round only where another process is faster
 		epoch := s.epochNow()
 		at := r.clock.now()
-		before := s.active[p].Load()
 		rec, err := r.cfg.Store.LatestKey(ctx, c.Hash, p)
+		if err == nil || errors.Is(err, storage.ErrNotFound) {
+			r.heed(ctx, s, p, rec, err == nil)
+		}
 		var next uint32
 		switch {
 		case errors.Is(err, storage.ErrNotFound):
@@ -106,11 +108,6 @@ func (r *Keyring) loadActive(ctx context.Context, s *slot, c Context, p keyctx.P
 		}
 		var key *Key
 		if next != 0 {
-			if before != nil && rec.State != storage.StateDecryptOnly {
-				// It is shredded, or gone from the store. Whoever holds it for a
-				// renewal must not fall back on it should no new one be had.
-				r.cache.drop(before.key)
-			}
 			key, err = r.create(ctx, s, c, p, next)
 			if errors.Is(err, storage.ErrExists) {
 				continue // another process was faster: its key is the key
@@ -125,6 +122,27 @@ func (r *Keyring) loadActive(ctx context.Context, s *slot, c Context, p keyctx.P
 		return key, nil
 	}
 	return nil, fmt.Errorf("%w: the newest key of context %s changes all the time", storage.ErrVersionConflict, c.Hash.Short())
+}
+
+// heed drops the key that the context seals under if the store says that it may
+// no longer be used: whoever holds it for a renewal must not fall back on it
+// should no other be had. newest is what the store has as the newest, if found.
+func (r *Keyring) heed(ctx context.Context, s *slot, p keyctx.Purpose, newest storage.KeyRecord, found bool) {
+	a := s.active[p].Load()
+	if a == nil {
+		return
+	}
+	rec := newest
+	if found && rec.KeyID != a.key.ID() { // superseded: its own row has the word
+		var err error
+		rec, err = r.cfg.Store.GetKey(ctx, a.key.ID())
+		if found = !errors.Is(err, storage.ErrNotFound); found && err != nil {
+			return // not known
+		}
+	}
+	if !found || usable(rec) != nil {
+		r.cache.drop(a.key)
+	}
 }
 
 // successor says which version to make because rec, the newest, can't seal any
@@ -230,6 +248,12 @@ func (r *Keyring) keep(s *slot, key *envelope.Key, p keyctx.Purpose, version uin
 	k.refs.Store(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.dead.Load() {
+		// A load that everybody has left, and that ended late all the same: no one
+		// can find this slot any more. The key is its last reader's alone.
+		k.listed = delisted
+		return k
+	}
 	return r.cache.add(s, k)
 }
 

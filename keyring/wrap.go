@@ -9,10 +9,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/embedvault/vault/envelope"
 	"github.com/embedvault/vault/kek"
 	"github.com/embedvault/vault/keyctx"
+	"github.com/embedvault/vault/storage"
 )
 
 // wrapped is a context key as a record or an envelope brings it: not believed.
@@ -32,6 +34,10 @@ func (r *Keyring) choose(ctx context.Context, c Context) (choice kek.Choice, err
 		}
 	}()
 	choice, err = r.cfg.Policy.Choose(ctx, c.Pairs.Clone())
+	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrExists) {
+		// Of the policy's own table. It must not read as "no such object".
+		return kek.Choice{}, fmt.Errorf("choosing KEKs for context %s: %w: %v", c.Hash.Short(), kek.ErrPolicy, err)
+	}
 	if err != nil {
 		return kek.Choice{}, fmt.Errorf("choosing KEKs for context %s: %w", c.Hash.Short(), err)
 	}
@@ -82,16 +88,32 @@ func (r *Keyring) unwrap(ctx context.Context, c Context, w wrapped) (*envelope.K
 func (r *Keyring) unwrapAny(ctx context.Context, keks []kek.Wrapper, w wrapped, b kek.Binding) (*envelope.Key, error) {
 	errs := make([]error, len(keks))
 	for i, k := range keks {
+		ctx, cancel := shareOf(ctx, len(keks)-i)
 		secret, err := r.callUnwrap(ctx, k, w.wrappings[i].Wrapped, b)
+		cancel()
 		if err == nil {
 			var key *envelope.Key
 			if key, err = checkID(secret, b); err == nil {
+				if err := firstUnrecorded(errs); err != nil {
+					key.Destroy()
+					return nil, err
+				}
 				return key, nil
 			}
 		}
 		errs[i] = err
 	}
 	return nil, joinAny(errs)
+}
+
+// shareOf gives one of n who come one after the other its share of what time is
+// left, so that those who hang leave some to the last.
+func shareOf(ctx context.Context, n int) (context.Context, context.CancelFunc) {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(end)/time.Duration(n))
 }
 
 // unwrapAll asks all KEKs at once and puts their shares together.
@@ -195,7 +217,7 @@ func (r *Keyring) wrap(ctx context.Context, c Context, key *envelope.Key, b kek.
 		if len(ws) == 0 {
 			return joinAny(errs)
 		}
-		return nil
+		return firstUnrecorded(errs)
 	})
 	if err != nil {
 		return 0, nil, fmt.Errorf("wrapping a new key of context %s: %w", c.Hash.Short(), err)
@@ -227,7 +249,9 @@ func split(secret []byte, choice kek.Choice) ([][]byte, error) {
 }
 
 func (r *Keyring) wrapOne(ctx context.Context, w kek.Wrapper, part []byte, b kek.Binding) (keyctx.Wrapping, error) {
-	blob, err := r.callWrap(ctx, w, part, b)
+	given := slices.Clone(part) // a driver that scribbles on its input must not fool the check
+	defer clear(given)
+	blob, err := r.callWrap(ctx, w, given, b)
 	if err != nil {
 		return keyctx.Wrapping{}, err
 	}
