@@ -193,6 +193,8 @@ func (o ListOptions) validate() error {
 		return fmt.Errorf("%w: ListOptions.Order %d is unknown", ErrInvalidOption, o.Order)
 	case !o.UpdatedAfter.IsZero() && o.Order != ByUpdated:
 		return fmt.Errorf("%w: ListOptions.UpdatedAfter needs Order ByUpdated", ErrInvalidOption)
+	case !o.UpdatedAfter.IsZero() && (o.UpdatedAfter.UTC().Year() < 1 || o.UpdatedAfter.UTC().Year() > 9999):
+		return fmt.Errorf("%w: ListOptions.UpdatedAfter must be from the year 1 on and before the year 10000", ErrInvalidOption)
 	case o.Limit < 0:
 		return fmt.Errorf("%w: ListOptions.Limit is %d", ErrInvalidOption, o.Limit)
 	case len(o.Prefix) > maxName:

@@ -137,12 +137,14 @@ func (v *Vault) putObject(ctx context.Context, c keyring.Context, name string, v
 	if err != nil {
 		return Metadata{}, err
 	}
-	now := time.Now().UTC().Truncate(time.Microsecond)
-	version := storage.NewID(now)
+	version := storage.NewID(time.Now())
 	sealed, id, err := v.seal(ctx, c, envelope.KindObject, v.cfg.MaxObject, nil, value, objectAAD(version, p.expiresAt, name))
 	if err != nil {
 		return Metadata{}, err
 	}
+	// Only now: sealing may have waited for a KMS. By an older time an object
+	// that has expired meanwhile, and was not found, would come back to life.
+	now := time.Now().UTC().Truncate(time.Microsecond)
 	rec, err := v.cfg.Store.PutObject(ctx, storage.ObjectRecord{
 		ID: storage.NewID(now), Name: name, UniqueName: v.cfg.UniqueNames,
 		Context: c.Pairs.WithNamespace(v.cfg.Namespace), ContextHash: c.Hash,
