@@ -102,8 +102,10 @@ func TestRegressionFailClosedDenialOfOneOfSeveral(t *testing.T) {
 	store := memstore.New()
 	broken := false
 	cfg := vault.Config{
-		Store:      store,
-		Policy:     kek.PolicyFunc(func(context.Context, vault.KeyContext) (kek.Choice, error) { return kek.Choice{KEKs: []kek.Wrapper{a, b}, Quorum: kek.AnyOf}, nil }),
+		Store: store,
+		Policy: kek.PolicyFunc(func(context.Context, vault.KeyContext) (kek.Choice, error) {
+			return kek.Choice{KEKs: []kek.Wrapper{a, b}, Quorum: kek.AnyOf}, nil
+		}),
 		FailClosed: true,
 		OnEvent: func(_ context.Context, e vault.Event) error {
 			if broken && e.Name == vault.KEKDenied {
