@@ -77,7 +77,8 @@ type Config struct {
 	// Legacy opens an older scheme's data during a migration. Message calls give
 	// it what doesn't start as an envelope does. It must authenticate data and
 	// check kc and aad: who writes to your database can substitute whatever it
-	// accepts. It must not keep or change what it is given. Its calls are
+	// accepts. It must not keep or change what it is given, and what it returns without
+	// an error is the plaintext, nil being an empty one. Its calls are
 	// counted in Stats.
 	Legacy func(ctx context.Context, kc KeyContext, data, aad []byte) ([]byte, error)
 
