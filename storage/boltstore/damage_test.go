@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"testing"
 	"time"
 
@@ -65,27 +64,6 @@ func use(t *testing.T, s *boltstore.Store) {
 	for _, err := range errs {
 		if err != nil && !errors.Is(err, storage.ErrCorrupt) && !errors.Is(err, storage.ErrUnavailable) {
 			t.Errorf("an error that doesn't say what is wrong: %v", err)
-		}
-	}
-}
-
-func TestTruncatedFile(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("bbolt makes the file longer there when it opens it")
-	}
-	whole := filled(t)
-	for _, n := range []int{1, 100, 4095, 4096, 8192, 8193, 12288, 16384, 1 << 16, len(whole) / 2} {
-		path := newPath(t)
-		if err := os.WriteFile(path, whole[:n], 0o600); err != nil {
-			t.Fatal(err)
-		}
-		wantOpenError(t, path, storage.ErrCorrupt)
-		wantOpenError(t, path, storage.ErrCorrupt, boltstore.Options{ReadOnly: true})
-		if err := os.WriteFile(path, whole, 0o600); err != nil { // nobody holds on to it
-			t.Fatal(err)
-		}
-		if err := open(t, path).Ping(t.Context()); err != nil {
-			t.Error(err)
 		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -192,20 +191,6 @@ func TestReadOnly(t *testing.T) {
 		}
 	}
 	wantOpenError(t, path, boltstore.ErrLocked, boltstore.Options{LockWait: -1})
-}
-
-func TestMode(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("there are no such modes there")
-	}
-	for _, c := range []struct{ ask, want fs.FileMode }{{0, 0o600}, {0o640, 0o640}} {
-		path := newPath(t)
-		open(t, path, boltstore.Options{Mode: c.ask})
-		info, err := os.Stat(path)
-		if err != nil || info.Mode().Perm() != c.want {
-			t.Errorf("mode %v became %v, %v", c.ask, info.Mode(), err)
-		}
-	}
 }
 
 func TestClosed(t *testing.T) {
