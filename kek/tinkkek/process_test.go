@@ -104,6 +104,33 @@ func TestConcurrentLoadOrCreate(t *testing.T) {
 	})
 }
 
+// Another process publishes its keyset between our look for one and the moment
+// in which ours is about to get its name: theirs stays, and is what we get. The
+// tests around this one leave that moment to chance.
+func TestKeysetPublishedMeanwhile(t *testing.T) {
+	eachLinking(t, func(t *testing.T, _ string) {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "keyset.json")
+		var theirs *tinkkek.KEK
+		inside := false
+		tinkkek.AtStep(t, func(step string) {
+			if step != "synced" || inside {
+				return
+			}
+			inside = true
+			theirs = must(tinkkek.LoadOrCreate(path))(t)
+		})
+		ours := must(tinkkek.LoadOrCreate(path))(t)
+		if theirs == nil {
+			t.Fatal("no other keyset was made")
+		}
+		key := secret()
+		wantOpens(t, must(tinkkek.Load(path))(t), wrap(t, theirs, key), key)
+		wantOpens(t, theirs, wrap(t, ours, key), key)
+		wantFiles(t, dir, "keyset.json")
+	})
+}
+
 func TestProcessesLoadOrCreate(t *testing.T) {
 	eachLinking(t, func(t *testing.T, env string) {
 		dir := t.TempDir()
