@@ -81,6 +81,48 @@ type Checker interface {
 	Check(ctx context.Context) (Status, error)
 }
 
+// VersionTeller is a [Wrapper] whose wrapped bytes tell under which version of
+// the KEK they were made. Optional; with [Checker] it lets a rewrap of many keys
+// skip those that are current without a call.
+type VersionTeller interface {
+	Wrapper
+
+	// WrappedVersion returns the version, in the form of
+	// [Status.PrimaryVersion], or "" if wrapped doesn't tell. It does no I/O and
+	// takes any bytes. Nothing proves what it says: whoever writes to the
+	// database can change it. It must decide nothing but whether a call is worth
+	// making.
+	WrappedVersion(wrapped []byte) string
+}
+
+// Batcher is a [Wrapper] whose KMS takes many wrapped keys in one call.
+// Optional.
+type Batcher interface {
+	Rewrapper
+
+	// UnwrapBatch is Unwrap of each item, in as few calls as the KMS allows.
+	// There is one result for each item, in their order, and each is what Unwrap
+	// would have returned: one item that fails is no other's failure. The
+	// contract of [Wrapper] holds for it in all else.
+	UnwrapBatch(ctx context.Context, items []BatchItem) []BatchResult
+
+	// RewrapBatch is Rewrap of each item, likewise.
+	RewrapBatch(ctx context.Context, items []BatchItem) []BatchResult
+}
+
+// BatchItem is a wrapped key of a batch and what it is bound to.
+type BatchItem struct {
+	Wrapped []byte
+	Binding Binding
+}
+
+// BatchResult is what became of one item: bytes or an error, never both, never
+// neither.
+type BatchResult struct {
+	Bytes []byte
+	Err   error
+}
+
 // Status is what a [Checker] found. Fields may be added to it.
 type Status struct {
 	Usable         bool   // it can wrap and unwrap now

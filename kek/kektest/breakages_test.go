@@ -61,9 +61,9 @@ var breakages = []breakage{
 		}
 	}},
 	{name: "has no format byte", failed: []string{"format byte"}, build: func(k *memkek.KEK) kek.Wrapper {
-		w := wrapping(func(wrapped, _ []byte) []byte { return wrapped[1:] })(k).(*broken)
+		w := wrapping(func(wrapped, _ []byte) []byte { return wrapped[5:] })(k).(*broken)
 		w.unwrap = func(ctx context.Context, wrapped []byte, b kek.Binding) ([]byte, error) {
-			return k.Unwrap(ctx, slices.Concat([]byte{1}, wrapped), b)
+			return k.Unwrap(ctx, slices.Concat([]byte{1, 0, 0, 0, 1}, wrapped), b)
 		}
 		return w
 	}},
@@ -168,19 +168,19 @@ var breakages = []breakage{
 	{name: "reads what is there", failed: []string{"cut short"}, build: func(k *memkek.KEK) kek.Wrapper {
 		w := wrapping(func(wrapped, _ []byte) []byte { return append(wrapped, 0) })(k).(*broken)
 		w.unwrap = func(ctx context.Context, wrapped []byte, b kek.Binding) ([]byte, error) {
-			return k.Unwrap(ctx, wrapped[:min(61, len(wrapped))], b)
+			return k.Unwrap(ctx, wrapped[:min(65, len(wrapped))], b)
 		}
 		return w
 	}},
-	{name: "ignores trailing bytes", failed: []string{"extended"}, build: reading(func(wrapped []byte) []byte { return wrapped[:min(61, len(wrapped))] })},
+	{name: "ignores trailing bytes", failed: []string{"extended"}, build: reading(func(wrapped []byte) []byte { return wrapped[:min(65, len(wrapped))] })},
 	{name: "trims a line's end", failed: []string{"extended"}, build: reading(func(wrapped []byte) []byte {
-		if len(wrapped) == 62 { // else every 256th wrapping would lose its own last byte
+		if len(wrapped) == 66 { // else every 256th wrapping would lose its own last byte
 			return bytes.TrimSuffix(wrapped, []byte("\n"))
 		}
 		return wrapped
 	})},
 	{name: "panics on garbage", failed: []string{"garbage", "cut short"}, build: reading(func(wrapped []byte) []byte {
-		_ = wrapped[28]
+		_ = wrapped[32]
 		return wrapped
 	})},
 	{name: "opens another's", failed: []string{"another key"}, build: func() func(k *memkek.KEK) kek.Wrapper {
@@ -379,6 +379,62 @@ var breakages = []breakage{
 		free := k.Peer()
 		return &broken{KEK: k, unwrap: free.Unwrap}
 	}},
+
+	{name: "mixes up a batch", failed: []string{"batch"}, build: batching(func(results []kek.BatchResult) []kek.BatchResult {
+		slices.Reverse(results)
+		return results
+	})},
+	{name: "drops what failed", failed: []string{"batch"}, build: batching(func(results []kek.BatchResult) []kek.BatchResult {
+		return slices.DeleteFunc(results, func(r kek.BatchResult) bool { return r.Err != nil })
+	})},
+	{name: "fails the whole batch", failed: []string{"batch"}, build: batching(func(results []kek.BatchResult) []kek.BatchResult {
+		for _, r := range results {
+			if r.Err != nil {
+				for i := range results {
+					results[i] = kek.BatchResult{Err: r.Err}
+				}
+				break
+			}
+		}
+		return results
+	})},
+	{name: "gives nothing for what failed", failed: []string{"batch"}, build: batching(func(results []kek.BatchResult) []kek.BatchResult {
+		for i := range results {
+			results[i].Err = nil
+		}
+		return results
+	})},
+	{name: "ignores ctx in a batch", failed: []string{"batch"}, build: func(k *memkek.KEK) kek.Wrapper {
+		return &broken{KEK: k, unwrapBatch: func(ctx context.Context, items []kek.BatchItem) []kek.BatchResult {
+			return k.UnwrapBatch(context.WithoutCancel(ctx), items)
+		}}
+	}},
+	{name: "ignores the binding in a batch", failed: []string{"batch"}, build: func(k *memkek.KEK) kek.Wrapper {
+		forget := func(items []kek.BatchItem) []kek.BatchItem {
+			items = slices.Clone(items)
+			for i := range items {
+				items[i].Binding = kek.Binding{}
+			}
+			return items
+		}
+		w := rebinding(func(b *kek.Binding) { *b = kek.Binding{} })(k).(*broken)
+		w.unwrapBatch = func(ctx context.Context, items []kek.BatchItem) []kek.BatchResult {
+			return k.UnwrapBatch(ctx, forget(items))
+		}
+		w.rewrapBatch = func(ctx context.Context, items []kek.BatchItem) []kek.BatchResult {
+			return k.RewrapBatch(ctx, forget(items))
+		}
+		return w
+	}},
+	{name: "tells another version", failed: []string{"versions"}, build: telling(func(*memkek.KEK, []byte) string { return "7" })},
+	{name: "tells the primary version always", failed: []string{"versions after rotation"}, build: telling(func(k *memkek.KEK, _ []byte) string {
+		status, _ := k.Check(context.Background())
+		return status.PrimaryVersion
+	})},
+	{name: "tells a version of garbage by panicking", failed: []string{"versions"}, build: telling(func(k *memkek.KEK, wrapped []byte) string {
+		_ = wrapped[1]
+		return k.WrappedVersion(wrapped)
+	})},
 
 	{name: "never usable", failed: []string{"status"}, build: func(k *memkek.KEK) kek.Wrapper {
 		return &broken{KEK: k, check: func(context.Context) (kek.Status, error) { return kek.Status{}, nil }}

@@ -58,6 +58,9 @@ type broken struct {
 	unwrap func(ctx context.Context, wrapped []byte, b kek.Binding) ([]byte, error)
 	rewrap func(ctx context.Context, wrapped []byte, b kek.Binding) ([]byte, error)
 	check  func(ctx context.Context) (kek.Status, error)
+	tell   func(wrapped []byte) string
+
+	unwrapBatch, rewrapBatch func(ctx context.Context, items []kek.BatchItem) []kek.BatchResult
 }
 
 func (w *broken) URI() string {
@@ -93,6 +96,43 @@ func (w *broken) Check(ctx context.Context) (kek.Status, error) {
 		return w.check(ctx)
 	}
 	return w.KEK.Check(ctx)
+}
+
+func (w *broken) WrappedVersion(wrapped []byte) string {
+	if w.tell != nil {
+		return w.tell(wrapped)
+	}
+	return w.KEK.WrappedVersion(wrapped)
+}
+
+func (w *broken) UnwrapBatch(ctx context.Context, items []kek.BatchItem) []kek.BatchResult {
+	if w.unwrapBatch != nil {
+		return w.unwrapBatch(ctx, items)
+	}
+	return w.KEK.UnwrapBatch(ctx, items)
+}
+
+func (w *broken) RewrapBatch(ctx context.Context, items []kek.BatchItem) []kek.BatchResult {
+	if w.rewrapBatch != nil {
+		return w.rewrapBatch(ctx, items)
+	}
+	return w.KEK.RewrapBatch(ctx, items)
+}
+
+// batching changes what UnwrapBatch returns.
+func batching(change func(results []kek.BatchResult) []kek.BatchResult) func(k *memkek.KEK) kek.Wrapper {
+	return func(k *memkek.KEK) kek.Wrapper {
+		return &broken{KEK: k, unwrapBatch: func(ctx context.Context, items []kek.BatchItem) []kek.BatchResult {
+			return change(k.UnwrapBatch(ctx, items))
+		}}
+	}
+}
+
+// telling tells other versions.
+func telling(tell func(k *memkek.KEK, wrapped []byte) string) func(k *memkek.KEK) kek.Wrapper {
+	return func(k *memkek.KEK) kek.Wrapper {
+		return &broken{KEK: k, tell: func(wrapped []byte) string { return tell(k, wrapped) }}
+	}
 }
 
 // rebinding uses another binding than it was given.

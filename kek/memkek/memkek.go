@@ -22,8 +22,9 @@ import (
 )
 
 var (
-	_ kek.Rewrapper = (*KEK)(nil)
-	_ kek.Checker   = (*KEK)(nil)
+	_ kek.Batcher       = (*KEK)(nil)
+	_ kek.Checker       = (*KEK)(nil)
+	_ kek.VersionTeller = (*KEK)(nil)
 )
 
 // KEK is a key-encryption key in memory. It wraps keys of any length. All its
@@ -67,7 +68,7 @@ func (k *KEK) URI() string { return k.uri }
 
 // Wrap implements [kek.Wrapper]. The result is
 //
-//	u8 0x01 ‖ nonce (12) ‖ ciphertext ‖ tag (16)
+//	u8 0x01 ‖ u32 version ‖ nonce (12) ‖ ciphertext ‖ tag (16)
 //
 // by AES-256-GCM, whose associated data is the binding's bytes.
 func (k *KEK) Wrap(ctx context.Context, key []byte, b kek.Binding) ([]byte, error) {
@@ -77,7 +78,7 @@ func (k *KEK) Wrap(ctx context.Context, key []byte, b kek.Binding) ([]byte, erro
 		return nil, err
 	}
 	if fault == Garbage {
-		return garbage(len(key)), nil
+		return k.keys.garbage(len(key)), nil
 	}
 	return k.keys.seal(key, b), nil
 }
@@ -112,7 +113,7 @@ func (k *KEK) Rewrap(ctx context.Context, wrapped []byte, b kek.Binding) ([]byte
 		return nil, err
 	}
 	if fault == Garbage {
-		return garbage(32), nil
+		return k.keys.garbage(32), nil
 	}
 	key, ok := k.keys.open(wrapped, b)
 	if !ok {
@@ -120,6 +121,33 @@ func (k *KEK) Rewrap(ctx context.Context, wrapped []byte, b kek.Binding) ([]byte
 	}
 	defer clear(key)
 	return k.keys.seal(key, b), nil
+}
+
+// UnwrapBatch implements [kek.Batcher]: every item is a call of its own to the
+// switches and the counters.
+func (k *KEK) UnwrapBatch(ctx context.Context, items []kek.BatchItem) []kek.BatchResult {
+	return each(ctx, items, k.Unwrap)
+}
+
+// RewrapBatch implements [kek.Batcher], likewise.
+func (k *KEK) RewrapBatch(ctx context.Context, items []kek.BatchItem) []kek.BatchResult {
+	return each(ctx, items, k.Rewrap)
+}
+
+func each(ctx context.Context, items []kek.BatchItem, f func(context.Context, []byte, kek.Binding) ([]byte, error)) []kek.BatchResult {
+	results := make([]kek.BatchResult, len(items))
+	for i, item := range items {
+		results[i].Bytes, results[i].Err = f(ctx, item.Wrapped, item.Binding)
+	}
+	return results
+}
+
+// WrappedVersion implements [kek.VersionTeller].
+func (k *KEK) WrappedVersion(wrapped []byte) string {
+	if v := versionOf(wrapped); v != 0 {
+		return strconv.FormatUint(uint64(v), 10)
+	}
+	return ""
 }
 
 // Check implements [kek.Checker]. A KEK that was told to be [Denied] is there
@@ -130,7 +158,7 @@ func (k *KEK) Check(ctx context.Context) (kek.Status, error) {
 	if err != nil {
 		return kek.Status{}, err
 	}
-	status := kek.Status{Usable: true, PrimaryVersion: strconv.Itoa(k.keys.primary())}
+	status := kek.Status{Usable: true, PrimaryVersion: strconv.FormatUint(uint64(k.keys.primary()), 10)}
 	if fault == Denied || k.deniesSome() {
 		status.Usable, status.Reason = false, "Denied"
 	}

@@ -11,8 +11,9 @@ import (
 )
 
 var (
-	_ kek.Rewrapper = (*KEK)(nil)
-	_ kek.Checker   = (*KEK)(nil)
+	_ kek.Rewrapper     = (*KEK)(nil)
+	_ kek.Checker       = (*KEK)(nil)
+	_ kek.VersionTeller = (*KEK)(nil)
 )
 
 const (
@@ -37,6 +38,7 @@ type engine interface {
 	encrypt(ctx context.Context, plaintext, ad []byte) ([]byte, error)
 	decrypt(ctx context.Context, ciphertext, ad []byte) ([]byte, error)
 	check(ctx context.Context) (kek.Status, error)
+	version(ciphertext []byte) string
 }
 
 // URI implements [kek.Wrapper]: "tink-keyset:" and the name of the keyset, or
@@ -124,6 +126,15 @@ func (k *KEK) Check(ctx context.Context) (kek.Status, error) {
 		return kek.Status{}, fmt.Errorf("tinkkek: check of %s: %w", k.uri, err)
 	}
 	return status, nil
+}
+
+// WrappedVersion implements [kek.VersionTeller]: the Tink ID, in decimal, of the
+// key of the keyset that wrapped it. What another AEAD wrapped tells nothing.
+func (k *KEK) WrappedVersion(wrapped []byte) string {
+	if len(wrapped) < 2 || wrapped[0] != format {
+		return ""
+	}
+	return k.engine.version(wrapped[1:])
 }
 
 // Format prints the URI and nothing else, whatever the verb: the struct leads

@@ -2,6 +2,7 @@ package tinkkek
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"strconv"
@@ -87,6 +88,13 @@ func (l *local) check(ctx context.Context) (kek.Status, error) {
 		return kek.Status{}, err
 	}
 	return kek.Status{Usable: true, PrimaryVersion: strconv.FormatUint(uint64(k.primary), 10)}, nil
+}
+
+func (l *local) version(ciphertext []byte) string {
+	if there, _ := l.keys.Load().named(ciphertext); !there {
+		return "" // of a key that isn't known yet, or one without a prefix
+	}
+	return strconv.FormatUint(uint64(binary.BigEndian.Uint32(ciphertext[1:])), 10)
 }
 
 // fresh returns the keyset as the file has it now. Its errors match
