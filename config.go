@@ -34,6 +34,9 @@ type Config struct {
 	// Cache bounds the cache of unwrapped keys.
 	Cache CacheConfig
 
+	// KEKCalls bounds the calls to each KEK.
+	KEKCalls KEKCallConfig
+
 	// MaxPlaintext is the longest plaintext that Encrypt takes, in bytes.
 	// Default 64 MiB. What is longer and was encrypted before still decrypts.
 	MaxPlaintext int
@@ -118,6 +121,21 @@ type CacheConfig struct {
 	StaleIfUnavailable time.Duration
 }
 
+// KEKCallConfig bounds the calls to each KEK, so that a KMS that is slow or dead
+// harms those who need it as little as may be, and everyone else not at all.
+// Besides, a KEK that has not answered 16 calls in a row is not asked for 5
+// seconds, and then one call at a time until one is answered; what would have
+// called it fails at once with ErrKEKUnavailable, or is served from the cache.
+type KEKCallConfig struct {
+	// Timeout bounds one call. One load of a key with all its retries has three
+	// times as long. Default 5 seconds.
+	Timeout time.Duration
+
+	// Concurrency is how many calls to one KEK may be under way at once; others
+	// wait for their turn. Default 32.
+	Concurrency int
+}
+
 // Defaults.
 const (
 	defaultCacheSize    = 100_000
@@ -128,10 +146,8 @@ const (
 	defaultMaxPlaintext = 64 << 20
 	defaultMaxObject    = 16 << 20
 
-	// callTimeout bounds one call to a KEK, loadTimeout one load of a key with
-	// all its retries.
-	callTimeout = 5 * time.Second
-	loadTimeout = 15 * time.Second
+	defaultCallTimeout    = 5 * time.Second
+	defaultKEKConcurrency = 32
 )
 
 // withDefaults returns the configuration checked and filled in. Its errors name
@@ -163,11 +179,13 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	orOff(&c.Cache.StaleIfUnavailable, defaultStale)
 	orOff(&c.SweepEvery, defaultSweepEvery)
-	for _, d := range []*time.Duration{&c.Cache.TTL, &c.Cache.ActiveKeyTTL, &c.Cache.StaleIfUnavailable, &c.SweepEvery} {
+	for _, d := range []*time.Duration{&c.Cache.TTL, &c.Cache.ActiveKeyTTL, &c.Cache.StaleIfUnavailable, &c.SweepEvery, &c.KEKCalls.Timeout} {
 		*d = min(*d, forever)
 	}
 	return c, errors.Join(
 		positive("Cache.Size", &c.Cache.Size, defaultCacheSize),
+		positive("KEKCalls.Timeout", &c.KEKCalls.Timeout, defaultCallTimeout),
+		positive("KEKCalls.Concurrency", &c.KEKCalls.Concurrency, defaultKEKConcurrency),
 		positive("MaxPlaintext", &c.MaxPlaintext, defaultMaxPlaintext),
 		positive("MaxObject", &c.MaxObject, defaultMaxObject),
 		positive("KeepVersions", &c.KeepVersions, math.MaxInt32),

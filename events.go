@@ -26,7 +26,8 @@ const (
 	DEKDecrypted     EventName = "dek.decrypted"
 	DEKRekeyed       EventName = "dek.rekeyed"
 	KeyCreated       EventName = "key.created"
-	KeyRotated       EventName = "key.rotated" // a new version was made; or Rotate failed
+	KeyRotated       EventName = "key.rotated"   // a new version was made; or Rotate failed
+	KeyRewrapped     EventName = "key.rewrapped" // Rewrap wrapped a key anew, or could not
 	KEKDenied        EventName = "kek.denied"
 	KEKVerified      EventName = "kek.verified"
 )
@@ -166,6 +167,8 @@ func keyEventName(k keyring.EventKind) EventName {
 		return KeyCreated
 	case keyring.KeyRotated:
 		return KeyRotated
+	case keyring.KeyRewrapped:
+		return KeyRewrapped
 	default:
 		return KEKDenied
 	}

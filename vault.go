@@ -81,8 +81,9 @@ func (v *Vault) ringConfig() keyring.Config {
 		TTL:                v.cfg.Cache.TTL,
 		ActiveKeyTTL:       v.cfg.Cache.ActiveKeyTTL,
 		StaleIfUnavailable: v.cfg.Cache.StaleIfUnavailable,
-		CallTimeout:        callTimeout,
-		LoadTimeout:        loadTimeout,
+		CallTimeout:        v.cfg.KEKCalls.Timeout,
+		LoadTimeout:        3 * v.cfg.KEKCalls.Timeout,
+		KEKConcurrency:     v.cfg.KEKCalls.Concurrency,
 		KeepBlocks:         v.cfg.SelfContained,
 		SkipWrapCheck:      v.cfg.SkipWrapCheck,
 		NoBackground:       v.cfg.NoBackground,
@@ -157,13 +158,14 @@ type Stats struct {
 
 // KEKStats counts the calls to one KEK.
 type KEKStats struct {
-	Wraps, Unwraps               uint64
+	Wraps, Unwraps, Rewraps      uint64
 	Denied, Unavailable, Corrupt uint64        // errors by class
+	Rejected                     uint64        // calls that were not made, because the KEK has not been answering
 	Time                         time.Duration // spent in calls, in all
 }
 
-// Calls returns the number of calls.
-func (s KEKStats) Calls() uint64 { return s.Wraps + s.Unwraps }
+// Calls returns the number of calls that were made.
+func (s KEKStats) Calls() uint64 { return s.Wraps + s.Unwraps + s.Rewraps }
 
 // Stats returns the vault's counters. It walks the cache: call it every few
 // seconds, not for every message.

@@ -289,7 +289,7 @@ func TestVerify(t *testing.T) {
 
 func TestNewRefusesNonsense(t *testing.T) {
 	good := keyring.Config{
-		Policy: kek.Fixed(memkek.New("k")), Size: 1, TTL: 1, ActiveKeyTTL: 1, CallTimeout: 1, LoadTimeout: 1,
+		Policy: kek.Fixed(memkek.New("k")), Size: 1, TTL: 1, ActiveKeyTTL: 1, CallTimeout: 1, LoadTimeout: 1, KEKConcurrency: 1,
 	}
 	for i, change := range []func(*keyring.Config){
 		func(c *keyring.Config) { c.Policy = nil },
@@ -299,6 +299,7 @@ func TestNewRefusesNonsense(t *testing.T) {
 		func(c *keyring.Config) { c.StaleIfUnavailable = -1 },
 		func(c *keyring.Config) { c.CallTimeout = 0 },
 		func(c *keyring.Config) { c.LoadTimeout = 0 },
+		func(c *keyring.Config) { c.KEKConcurrency = 0 },
 	} {
 		cfg := good
 		change(&cfg)

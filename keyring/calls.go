@@ -5,52 +5,96 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/embedvault/vault/kek"
 )
 
-// callStats counts calls by KEK: URI → *kekCounter.
-type callStats struct{ byURI sync.Map }
+// kekState is what the keyring knows of one KEK, by its URI.
+type kekState struct {
+	gate
 
-type kekCounter struct {
-	wraps, unwraps               atomic.Uint64
-	denied, unavailable, corrupt atomic.Uint64
-	nanos                        atomic.Int64
+	wraps, unwraps, rewraps                atomic.Uint64
+	denied, unavailable, corrupt, rejected atomic.Uint64
+	nanos                                  atomic.Int64
 }
 
-func (s *callStats) of(uri string) *kekCounter {
-	if c, ok := s.byURI.Load(uri); ok {
-		return c.(*kekCounter)
+// stateOf returns the state of the KEK with this URI.
+func (r *Keyring) stateOf(uri string) *kekState {
+	if s, ok := r.keks.Load(uri); ok {
+		return s.(*kekState)
 	}
-	c, _ := s.byURI.LoadOrStore(uri, new(kekCounter))
-	return c.(*kekCounter)
+	s, _ := r.keks.LoadOrStore(uri, &kekState{gate: newGate(r.cfg.KEKConcurrency)})
+	return s.(*kekState)
+}
+
+// The words for what is asked of a KEK.
+const (
+	askWrap   = "wrap"
+	askUnwrap = "unwrap"
+	askRewrap = "rewrap"
+	askCheck  = "check"
+)
+
+func (s *kekState) count(ask string) {
+	switch ask {
+	case askWrap:
+		s.wraps.Add(1)
+	case askUnwrap:
+		s.unwraps.Add(1)
+	case askRewrap:
+		s.rewraps.Add(1)
+	}
 }
 
 func (r *Keyring) callWrap(ctx context.Context, w kek.Wrapper, key []byte, b kek.Binding) ([]byte, error) {
-	return r.call(ctx, w, "wrap", b, func(ctx context.Context, b kek.Binding) ([]byte, error) {
+	return r.call(ctx, w, askWrap, b, func(ctx context.Context, b kek.Binding) ([]byte, error) {
 		return w.Wrap(ctx, key, b)
 	})
 }
 
 func (r *Keyring) callUnwrap(ctx context.Context, w kek.Wrapper, blob []byte, b kek.Binding) ([]byte, error) {
-	return r.call(ctx, w, "unwrap", b, func(ctx context.Context, b kek.Binding) ([]byte, error) {
+	return r.call(ctx, w, askUnwrap, b, func(ctx context.Context, b kek.Binding) ([]byte, error) {
 		return w.Unwrap(ctx, blob, b)
 	})
 }
 
-// call makes one call to a KEK: with a deadline, counted, its error of exactly
-// one class, its panic an error.
-func (r *Keyring) call(ctx context.Context, w kek.Wrapper, what string, b kek.Binding, f func(context.Context, kek.Binding) ([]byte, error)) (out []byte, err error) {
+func (r *Keyring) callRewrap(ctx context.Context, w kek.Rewrapper, blob []byte, b kek.Binding) ([]byte, error) {
+	return r.call(ctx, w, askRewrap, b, func(ctx context.Context, b kek.Binding) ([]byte, error) {
+		return w.Rewrap(ctx, blob, b)
+	})
+}
+
+// callCheck returns the version of the KEK that wraps now, "" if it doesn't tell.
+func (r *Keyring) callCheck(ctx context.Context, w kek.Checker) (string, error) {
+	out, err := r.call(ctx, w, askCheck, kek.Binding{}, func(ctx context.Context, _ kek.Binding) ([]byte, error) {
+		status, err := w.Check(ctx)
+		return []byte(status.PrimaryVersion), err
+	})
+	return string(out), err
+}
+
+// call makes one call to a KEK: through its gate, with a deadline, counted, its
+// error of exactly one class, its panic an error.
+func (r *Keyring) call(ctx context.Context, w kek.Wrapper, ask string, b kek.Binding, f func(context.Context, kek.Binding) ([]byte, error)) ([]byte, error) {
 	uri := w.URI()
-	count := r.calls.of(uri)
-	if what == "wrap" {
-		count.wraps.Add(1)
-	} else {
-		count.unwraps.Add(1)
+	state := r.stateOf(uri)
+	defer atKEK(ctx)()
+	out, err := state.pass(ctx, func() ([]byte, error) {
+		private := b
+		private.Context = b.Context.Clone() // drivers are others' code, and several may run at once
+		return r.callOnce(ctx, state, ask, uri, private, f)
+	})
+	if closedGate(err) {
+		state.rejected.Add(1)
+		err = fmt.Errorf("%s with %s: %w", ask, uri, err)
 	}
+	return out, err
+}
+
+func (r *Keyring) callOnce(ctx context.Context, state *kekState, ask, uri string, b kek.Binding, f func(context.Context, kek.Binding) ([]byte, error)) (out []byte, err error) {
+	state.count(ask)
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.CallTimeout)
 	defer cancel()
 	start := time.Now()
@@ -58,35 +102,38 @@ func (r *Keyring) call(ctx context.Context, w kek.Wrapper, what string, b kek.Bi
 		if p := recover(); p != nil {
 			out, err = nil, errors.New(panicText(p))
 		}
-		count.nanos.Add(int64(time.Since(start)))
+		state.nanos.Add(int64(time.Since(start)))
 		if err == nil {
 			return
 		}
-		class := kek.Class(err)
-		switch class {
-		case kek.ErrDenied:
-			count.denied.Add(1)
-		case kek.ErrCorrupt:
-			count.corrupt.Add(1)
-		default:
-			count.unavailable.Add(1)
-		}
+		class := state.countError(err)
 		switch n := classes(err); {
 		case n == 1:
-			err = fmt.Errorf("%s with %s: %w", what, uri, err)
+			err = fmt.Errorf("%s with %s: %w", ask, uri, err)
 		case n == 0:
-			err = fmt.Errorf("%s with %s: %w: %w", what, uri, class, err)
+			err = fmt.Errorf("%s with %s: %w: %w", ask, uri, class, err)
 		default: // against its contract: the others are there as text
-			err = fmt.Errorf("%s with %s: %w: %v", what, uri, class, err)
+			err = fmt.Errorf("%s with %s: %w: %v", ask, uri, class, err)
 		}
 		if class == kek.ErrDenied {
 			err = r.emitDenied(ctx, b, uri, err, time.Since(start))
 		}
 	}()
-	defer atKEK(ctx)()
-	private := b
-	private.Context = b.Context.Clone() // drivers are others' code, and several may run at once
-	return f(ctx, private)
+	return f(ctx, b)
+}
+
+// countError counts an error of a KEK and returns its class.
+func (s *kekState) countError(err error) error {
+	class := kek.Class(err)
+	switch class {
+	case kek.ErrDenied:
+		s.denied.Add(1)
+	case kek.ErrCorrupt:
+		s.corrupt.Add(1)
+	default:
+		s.unavailable.Add(1)
+	}
+	return class
 }
 
 // classes counts the classes that err matches.
@@ -107,11 +154,12 @@ const (
 )
 
 // retry runs f again while a KEK is unavailable, with backoff and full jitter,
-// until it has been tried often enough or ctx ends.
+// until it has been tried often enough or ctx ends. Where the circuit is open
+// there is no point in trying again at once.
 func (r *Keyring) retry(ctx context.Context, f func() error) error {
 	for n := 0; ; n++ {
 		err := f()
-		if err == nil || kek.Class(err) != kek.ErrUnavailable || n+1 == tries {
+		if err == nil || kek.Class(err) != kek.ErrUnavailable || closedGate(err) || n+1 == tries {
 			return err
 		}
 		pause := time.NewTimer(rand.N(min(minCallPause<<n, maxCallPause)) + 1)
@@ -171,21 +219,22 @@ type Stats struct {
 
 // KEKStats counts the calls to one KEK.
 type KEKStats struct {
-	Wraps, Unwraps               uint64
-	Denied, Unavailable, Corrupt uint64 // errors by class
-	Time                         time.Duration
+	Wraps, Unwraps, Rewraps      uint64
+	Denied, Unavailable, Corrupt uint64        // errors by class
+	Rejected                     uint64        // calls that were not made, because the KEK has not been answering
+	Time                         time.Duration // spent in calls, in all
 }
 
 // Stats returns the keyring's counters. It walks the cache.
 func (r *Keyring) Stats() Stats {
 	s := Stats{Misses: r.misses.Load(), KEKs: make(map[string]KEKStats)}
 	s.Cached, s.Evictions, s.Hits = r.cache.tally()
-	r.calls.byURI.Range(func(uri, v any) bool {
-		c := v.(*kekCounter)
+	r.keks.Range(func(uri, v any) bool {
+		c := v.(*kekState)
 		s.KEKs[uri.(string)] = KEKStats{
-			Wraps: c.wraps.Load(), Unwraps: c.unwraps.Load(),
+			Wraps: c.wraps.Load(), Unwraps: c.unwraps.Load(), Rewraps: c.rewraps.Load(),
 			Denied: c.denied.Load(), Unavailable: c.unavailable.Load(), Corrupt: c.corrupt.Load(),
-			Time: time.Duration(c.nanos.Load()),
+			Rejected: c.rejected.Load(), Time: time.Duration(c.nanos.Load()),
 		}
 		return true
 	})

@@ -31,7 +31,7 @@ func (r *Keyring) create(ctx context.Context, s *slot, c Context, p keyctx.Purpo
 			key.Destroy()
 		}
 	}()
-	quorum, wrappings, err := r.wrap(ctx, c, key, r.binding(c, key.ID(), p, version))
+	quorum, wrappings, err := r.wrapNew(ctx, c, key, r.binding(c, key.ID(), p, version))
 	if err != nil {
 		return nil, err
 	}

@@ -37,7 +37,7 @@ func newWorldOn(t testing.TB, k *memkek.KEK, s *memstore.Store, change ...func(*
 	cfg := keyring.Config{
 		Policy: kek.Fixed(k), Store: s,
 		Size: 1000, TTL: 15 * time.Minute, ActiveKeyTTL: time.Minute, StaleIfUnavailable: time.Hour,
-		CallTimeout: 5 * time.Second, LoadTimeout: 15 * time.Second,
+		CallTimeout: 5 * time.Second, LoadTimeout: 15 * time.Second, KEKConcurrency: 32,
 	}
 	for _, f := range change {
 		f(&cfg)
@@ -165,4 +165,20 @@ func failStore(s *memstore.Store, err error, ops ...string) {
 		}
 		return nil
 	})
+}
+
+// stored returns how many keys the store has.
+func (w *world) stored(t testing.TB) int {
+	t.Helper()
+	n, q := 0, storage.KeyQuery{Contexts: storage.ContextFilter{All: true}, Limit: 1000}
+	for {
+		page, err := w.store.ListKeys(context.Background(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += len(page.Keys)
+		if q.Cursor = page.Next; q.Cursor == "" {
+			return n
+		}
+	}
 }

@@ -62,6 +62,10 @@ type Config struct {
 	CallTimeout time.Duration
 	LoadTimeout time.Duration
 
+	// KEKConcurrency is how many calls to one KEK may be under way at once; the
+	// others wait for their turn.
+	KEKConcurrency int
+
 	KeepBlocks    bool // keep wrapped-key blocks of stored keys, for self-contained envelopes
 	SkipWrapCheck bool // don't unwrap a new wrapping to check it
 	NoBackground  bool // no goroutine outlives the calls that need it
@@ -78,6 +82,7 @@ const (
 	KeyCreated EventKind = iota + 1
 	KeyRotated
 	KEKDenied
+	KeyRewrapped
 )
 
 // Event is something that happened to a key.
@@ -87,7 +92,7 @@ type Event struct {
 	Context     keyctx.KeyContext // without the namespace; not to be kept or changed
 	KeyID       keyctx.KeyID
 	URI         string // KEKDenied: the KEK's
-	Err         error  // KEKDenied: its answer
+	Err         error  // KEKDenied: its answer; KeyRewrapped: why it wasn't
 	Duration    time.Duration
 }
 
@@ -112,7 +117,7 @@ type Keyring struct {
 	cfg   Config
 	clock clock
 	cache *cache
-	calls callStats
+	keks  sync.Map // URI → *kekState
 
 	closed atomic.Bool
 	done   context.Context // ends with Close
@@ -136,8 +141,8 @@ func New(root context.Context, cfg Config) (*Keyring, error) {
 		return nil, fmt.Errorf("keyring: Size is %d", cfg.Size)
 	case cfg.TTL <= 0 || cfg.ActiveKeyTTL <= 0 || cfg.StaleIfUnavailable < 0:
 		return nil, errors.New("keyring: TTL and ActiveKeyTTL must be positive, StaleIfUnavailable not negative")
-	case cfg.CallTimeout <= 0 || cfg.LoadTimeout <= 0:
-		return nil, errors.New("keyring: CallTimeout and LoadTimeout must be positive")
+	case cfg.CallTimeout <= 0 || cfg.LoadTimeout <= 0 || cfg.KEKConcurrency < 1:
+		return nil, errors.New("keyring: CallTimeout, LoadTimeout and KEKConcurrency must be positive")
 	}
 	if cfg.Store != nil {
 		cfg.Store = watchedStore{cfg.Store}

@@ -95,7 +95,7 @@ func TestRegressionAccounting(t *testing.T) {
 				before := runtime.NumGoroutine()
 				r, err := New(context.Background(), Config{Policy: kek.Fixed(kk), Store: st, Size: size,
 					TTL: 3 * time.Millisecond, ActiveKeyTTL: time.Millisecond, StaleIfUnavailable: 2 * time.Millisecond,
-					CallTimeout: 20 * time.Millisecond, LoadTimeout: 50 * time.Millisecond, KeepBlocks: true})
+					CallTimeout: 20 * time.Millisecond, LoadTimeout: 50 * time.Millisecond, KEKConcurrency: 32, KeepBlocks: true})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -191,7 +191,7 @@ func TestRegressionLateFlightInADeadSlot(t *testing.T) {
 	kk := &deaf{KEK: memkek.New("x")}
 	st := memstore.New()
 	cfg := Config{Policy: kek.Fixed(kk), Store: st, Size: 100, TTL: time.Minute, ActiveKeyTTL: time.Minute,
-		CallTimeout: time.Second, LoadTimeout: 5 * time.Second}
+		CallTimeout: time.Second, LoadTimeout: 5 * time.Second, KEKConcurrency: 32}
 	r, _ := New(t.Context(), cfg)
 	k1, err := r.Active(t.Context(), ctxOf(1), keyctx.PurposeData)
 	if err != nil {
@@ -225,7 +225,7 @@ func TestRegressionCloseDuringBackground(t *testing.T) {
 	for i := 0; i < 300; i++ {
 		kk := memkek.New("x")
 		r, _ := New(context.Background(), Config{Policy: kek.Fixed(kk), Store: memstore.New(), Size: 100, TTL: time.Hour, ActiveKeyTTL: time.Hour,
-			CallTimeout: time.Second, LoadTimeout: 5 * time.Second})
+			CallTimeout: time.Second, LoadTimeout: 5 * time.Second, KEKConcurrency: 32})
 		c := ctxOf(1)
 		k, err := r.Active(context.Background(), c, keyctx.PurposeData)
 		if err != nil {

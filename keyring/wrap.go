@@ -9,22 +9,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/embedvault/vault/envelope"
 	"github.com/embedvault/vault/kek"
 	"github.com/embedvault/vault/keyctx"
 	"github.com/embedvault/vault/storage"
 )
-
-// wrapped is a context key as a record or an envelope brings it: not believed.
-type wrapped struct {
-	id        keyctx.KeyID
-	purpose   keyctx.Purpose
-	version   uint32
-	quorum    keyctx.Quorum
-	wrappings []keyctx.Wrapping
-}
 
 // choose asks the policy for the context's KEKs. A panic of it is its error.
 func (r *Keyring) choose(ctx context.Context, c Context) (choice kek.Choice, err error) {
@@ -55,91 +45,6 @@ func (r *Keyring) binding(c Context, id keyctx.KeyID, p keyctx.Purpose, version 
 	return kek.Binding{KeyID: id, ContextHash: c.Hash, Purpose: p, Version: version, Context: r.full(c)}
 }
 
-// unwrap returns the key, checked: the wrappings are what the policy says for
-// the asserted context, what came out is 32 bytes and not all zero, and its ID,
-// computed again for the asserted context, is w.id. No KEK is called before the
-// policy has agreed.
-func (r *Keyring) unwrap(ctx context.Context, c Context, w wrapped) (*envelope.Key, error) {
-	choice, err := r.choose(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	keks, err := choice.Match(w.quorum, w.wrappings)
-	if err != nil {
-		return nil, fmt.Errorf("key %s of context %s: %w", w.id.Short(), c.Hash.Short(), err)
-	}
-	b := r.binding(c, w.id, w.purpose, w.version)
-	var key *envelope.Key
-	err = r.retry(ctx, func() error {
-		if w.quorum == keyctx.AllOf {
-			key, err = r.unwrapAll(ctx, keks, w, b)
-		} else {
-			key, err = r.unwrapAny(ctx, keks, w, b)
-		}
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("unwrapping key %s of context %s: %w", w.id.Short(), c.Hash.Short(), err)
-	}
-	return key, nil
-}
-
-// unwrapAny tries one KEK after the other until one gives the key.
-func (r *Keyring) unwrapAny(ctx context.Context, keks []kek.Wrapper, w wrapped, b kek.Binding) (*envelope.Key, error) {
-	errs := make([]error, len(keks))
-	for i, k := range keks {
-		ctx, cancel := shareOf(ctx, len(keks)-i)
-		secret, err := r.callUnwrap(ctx, k, w.wrappings[i].Wrapped, b)
-		cancel()
-		if err == nil {
-			var key *envelope.Key
-			if key, err = checkID(secret, b); err == nil {
-				if err := firstUnrecorded(errs); err != nil {
-					key.Destroy()
-					return nil, err
-				}
-				return key, nil
-			}
-		}
-		errs[i] = err
-	}
-	return nil, joinAny(errs)
-}
-
-// shareOf gives one of n who come one after the other its share of what time is
-// left, so that those who hang leave some to the last.
-func shareOf(ctx context.Context, n int) (context.Context, context.CancelFunc) {
-	end, ok := ctx.Deadline()
-	if !ok {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, time.Until(end)/time.Duration(n))
-}
-
-// unwrapAll asks all KEKs at once and puts their shares together.
-func (r *Keyring) unwrapAll(ctx context.Context, keks []kek.Wrapper, w wrapped, b kek.Binding) (*envelope.Key, error) {
-	shares := make([][]byte, len(keks))
-	err := joinAll(r.each(keks, func(i int) (err error) {
-		if shares[i], err = r.callUnwrap(ctx, keks[i], w.wrappings[i].Wrapped, b); err == nil {
-			err = checkLen(shares[i])
-		}
-		return err
-	}))
-	defer func() {
-		for _, s := range shares {
-			clear(s)
-		}
-	}()
-	if err != nil {
-		return nil, err
-	}
-	secret := make([]byte, envelope.KeySize)
-	for _, s := range shares {
-		subtle.XORBytes(secret, secret, s)
-	}
-	return checkID(secret, b)
-}
-
 // each runs f for every KEK at once. A panic in one is its error.
 func (r *Keyring) each(keks []kek.Wrapper, f func(i int) error) []error {
 	errs := make([]error, len(keks))
@@ -158,43 +63,53 @@ func (r *Keyring) each(keks []kek.Wrapper, f func(i int) error) []error {
 	return errs
 }
 
-func checkLen(secret []byte) error {
-	if len(secret) != envelope.KeySize {
-		return fmt.Errorf("%w: the KEK gave %d bytes, want %d", kek.ErrCorrupt, len(secret), envelope.KeySize)
+// wrapNew wraps a new key under the KEKs that the policy chooses for its context,
+// and asks the policy again before it is done: a rule that is changed while the
+// KMS is asked must not leave a new key under KEKs that are no longer named.
+func (r *Keyring) wrapNew(ctx context.Context, c Context, key *envelope.Key, b kek.Binding) (keyctx.Quorum, []keyctx.Wrapping, error) {
+	for range 3 {
+		choice, err := r.choose(ctx, c)
+		if err != nil {
+			return 0, nil, err
+		}
+		wrappings, err := r.wrap(ctx, choice, key, b, !r.cfg.SkipWrapCheck)
+		if err != nil {
+			return 0, nil, fmt.Errorf("wrapping a new key of context %s: %w", c.Hash.Short(), err)
+		}
+		now, err := r.choose(ctx, c)
+		if err != nil {
+			return 0, nil, err
+		}
+		if sameKEKs(choice, now) {
+			return choice.Quorum, wrappings, nil
+		}
 	}
-	return nil
+	return 0, nil, fmt.Errorf("%w: what it says for context %s changes all the time", kek.ErrPolicy, c.Hash.Short())
 }
 
-// checkID makes a key of what a KEK gave, if it is the key that b names. It
-// zeroes secret.
-func checkID(secret []byte, b kek.Binding) (*envelope.Key, error) {
-	defer clear(secret)
-	key, err := envelope.NewKey(secret, b.ContextHash, b.Purpose, b.Version)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", kek.ErrCorrupt, err)
-	}
-	if !key.ID().Equal(b.KeyID) {
-		key.Destroy()
-		return nil, fmt.Errorf("%w: the unwrapped key doesn't have the key ID", kek.ErrCorrupt)
-	}
-	return key, nil
+// sameKEKs reports whether two choices wrap keys alike.
+func sameKEKs(a, b kek.Choice) bool {
+	return a.Quorum == b.Quorum && len(a.KEKs) == len(b.KEKs) && !slices.ContainsFunc(a.KEKs, func(w kek.Wrapper) bool {
+		return indexOf(b.KEKs, w.URI()) < 0
+	})
 }
 
-// wrap wraps a new key under the KEKs that the policy chooses for its context.
-// Every wrapping is unwrapped again and compared before it counts.
-func (r *Keyring) wrap(ctx context.Context, c Context, key *envelope.Key, b kek.Binding) (keyctx.Quorum, []keyctx.Wrapping, error) {
-	choice, err := r.choose(ctx, c)
-	if err != nil {
-		return 0, nil, err
-	}
+// indexOf returns where the KEK with this URI is, or -1.
+func indexOf(keks []kek.Wrapper, uri string) int {
+	return slices.IndexFunc(keks, func(w kek.Wrapper) bool { return w.URI() == uri })
+}
+
+// wrap wraps a key under the KEKs of a choice. If check says so every wrapping is
+// unwrapped again and compared before it counts.
+func (r *Keyring) wrap(ctx context.Context, choice kek.Choice, key *envelope.Key, b kek.Binding, check bool) ([]keyctx.Wrapping, error) {
 	secret, err := key.AppendSecret(make([]byte, 0, envelope.KeySize))
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	defer clear(secret)
 	parts, err := split(secret, choice)
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	defer func() {
 		for _, p := range parts {
@@ -205,7 +120,7 @@ func (r *Keyring) wrap(ctx context.Context, c Context, key *envelope.Key, b kek.
 	err = r.retry(ctx, func() error {
 		ws = make([]keyctx.Wrapping, len(choice.KEKs))
 		errs := r.each(choice.KEKs, func(i int) (err error) {
-			ws[i], err = r.wrapOne(ctx, choice.KEKs[i], parts[i], b)
+			ws[i], err = r.wrapOne(ctx, choice.KEKs[i], parts[i], b, check)
 			return err
 		})
 		if choice.Quorum == keyctx.AllOf {
@@ -220,10 +135,14 @@ func (r *Keyring) wrap(ctx context.Context, c Context, key *envelope.Key, b kek.
 		return firstUnrecorded(errs)
 	})
 	if err != nil {
-		return 0, nil, fmt.Errorf("wrapping a new key of context %s: %w", c.Hash.Short(), err)
+		return nil, err
 	}
+	sortWrappings(ws)
+	return ws, nil
+}
+
+func sortWrappings(ws []keyctx.Wrapping) {
 	slices.SortFunc(ws, func(a, b keyctx.Wrapping) int { return strings.Compare(a.URI, b.URI) })
-	return choice.Quorum, ws, nil
 }
 
 // split returns what each KEK of the choice wraps: the whole key, or a share.
@@ -248,17 +167,19 @@ func split(secret []byte, choice kek.Choice) ([][]byte, error) {
 	return parts, nil
 }
 
-func (r *Keyring) wrapOne(ctx context.Context, w kek.Wrapper, part []byte, b kek.Binding) (keyctx.Wrapping, error) {
+// wrapOne wraps a key or a share of one, and unwraps and compares it if check
+// says so.
+func (r *Keyring) wrapOne(ctx context.Context, w kek.Wrapper, part []byte, b kek.Binding, check bool) (keyctx.Wrapping, error) {
 	given := slices.Clone(part) // a driver that scribbles on its input must not fool the check
 	defer clear(given)
 	blob, err := r.callWrap(ctx, w, given, b)
 	if err != nil {
 		return keyctx.Wrapping{}, err
 	}
-	if len(blob) == 0 || len(blob) > keyctx.MaxWrappedLen {
-		return keyctx.Wrapping{}, fmt.Errorf("%w: %s wrapped a key into %d bytes, want 1 to %d", kek.ErrCorrupt, w.URI(), len(blob), keyctx.MaxWrappedLen)
+	if err := checkBlob(w, blob); err != nil {
+		return keyctx.Wrapping{}, err
 	}
-	if !r.cfg.SkipWrapCheck {
+	if check {
 		again, err := r.callUnwrap(ctx, w, blob, b)
 		if err != nil {
 			return keyctx.Wrapping{}, fmt.Errorf("checking a new wrapping: %w", err)
@@ -270,6 +191,13 @@ func (r *Keyring) wrapOne(ctx context.Context, w kek.Wrapper, part []byte, b kek
 		}
 	}
 	return keyctx.Wrapping{URI: w.URI(), Wrapped: blob}, nil
+}
+
+func checkBlob(w kek.Wrapper, blob []byte) error {
+	if len(blob) == 0 || len(blob) > keyctx.MaxWrappedLen {
+		return fmt.Errorf("%w: %s wrapped a key into %d bytes, want 1 to %d", kek.ErrCorrupt, w.URI(), len(blob), keyctx.MaxWrappedLen)
+	}
+	return nil
 }
 
 // joinAny is the error of an any-of quorum of which no member would: denied

@@ -1,0 +1,276 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/embedvault/vault/keyring"
+	"github.com/embedvault/vault/storage"
+)
+
+// ErrRewrapIncomplete is matched when a rewrap went through all keys and could
+// not wrap all of them as the policy says: see [RewrapReport.Failures], mend the
+// cause, and call it again.
+var ErrRewrapIncomplete = errors.New("some keys were not rewrapped")
+
+// RewrapOptions says which keys [Vault.Rewrap] looks at and how. Exactly one of
+// Match and All must be set.
+type RewrapOptions struct {
+	// Match selects the keys of every context that contains all these pairs.
+	Match KeyContext
+
+	// All selects every key of this vault's namespace.
+	All bool
+
+	// DryRun counts what would be done. It makes no wrapping and writes nothing;
+	// a KMS is asked for its newest version and nothing else.
+	DryRun bool
+
+	// Force also wraps anew what is current as far as can be told. A KEK whose
+	// driver can't tell versions, or whose options have changed, needs it.
+	Force bool
+
+	// Concurrency is how many keys are rewrapped at the same time. Default 8.
+	// Calls to one KEK are bounded by Config.KEKCalls too.
+	Concurrency int
+
+	// RateLimit is how many keys a second are looked at, at most. Default: no
+	// limit.
+	RateLimit float64
+
+	// MaxFailures ends the pass after so many failures, with the report so far.
+	// Default: it goes on to the end.
+	MaxFailures int
+
+	// Job, if not empty, keeps how far the pass has come in the store under this
+	// name, 1 to 100 of A-Z a-z 0-9 . _ : -, so that the next call with the same
+	// name, Match, All and Force goes on from there after a crash. It is forgotten at the
+	// end of the pass. One process runs a job at a time: of two, one fails with
+	// ErrVersionConflict.
+	Job string
+
+	// Progress is called after every few hundred keys, on the caller's goroutine,
+	// with the counts so far.
+	Progress func(RewrapReport)
+}
+
+// RewrapReport counts what became of keys. With a Job it counts from the job's
+// beginning, over all calls.
+type RewrapReport struct {
+	Seen    int64 `json:"seen"`    // looked at
+	Moved   int64 `json:"moved"`   // wrapped anew, as the policy says; with DryRun: would be
+	Current int64 `json:"current"` // were as the policy says
+	Nothing int64 `json:"nothing"` // have no wrappings: shredded
+	Partly  int64 `json:"partly"`  // of Moved: without a KEK of an any-of that could not be asked
+	Failed  int64 `json:"failed"`  // left as they were
+
+	// Failures are the first 100 failures of this call.
+	Failures []RewrapFailure `json:"-"`
+}
+
+// RewrapFailure says why one key was left as it was.
+type RewrapFailure struct {
+	KeyID       KeyID
+	ContextHash ContextHash
+	Err         error
+}
+
+// Rewrap wraps stored keys under the KEKs that the policy chooses now, and under
+// those KEKs' newest versions: after a customer has brought a key, changed it or
+// left, after a KMS has rotated a key, after any-of has become all-of. It is also
+// the repair: an any-of key that was made while one KMS was down gets its missing
+// wrapping. No data is touched and no key changes; keys go on serving meanwhile,
+// in this process and in others.
+//
+// A new wrapping is unwrapped and checked before it replaces an old one, which
+// is then gone. The policy must still name the KEKs that a key is wrapped under,
+// as Previous. Self-contained envelopes hold their own wrapped key, which Rewrap
+// doesn't reach: they need Previous for as long as there are any.
+//
+// It may be stopped by ctx, killed, and called again at any time, in several
+// processes. Each key is an event, key.rewrapped.
+//
+// Errors: ErrInvalidOption, ErrInvalidContext; ErrNoStore, ErrClosed;
+// [ErrRewrapIncomplete] at the end; the store's; ctx's. The report is good in
+// every case.
+func (v *Vault) Rewrap(ctx context.Context, opts RewrapOptions) (RewrapReport, error) {
+	opts, err := opts.withDefaults()
+	if err != nil {
+		return RewrapReport{}, fmt.Errorf("vault: rewrap: %w", err)
+	}
+	if err := v.ready(ctx); err != nil {
+		return RewrapReport{}, fmt.Errorf("vault: rewrap: %w", err)
+	}
+	p := &rewrapPass{
+		v:     v,
+		opts:  opts,
+		ring:  v.ring.NewRewrapping(keyring.RewrapOptions{DryRun: opts.DryRun, Force: opts.Force}),
+		start: time.Now(),
+	}
+	if err := p.run(ctx); err != nil {
+		return p.report, fmt.Errorf("vault: rewrap: %w", err)
+	}
+	return p.report, nil
+}
+
+func (o RewrapOptions) withDefaults() (RewrapOptions, error) {
+	switch {
+	case o.All == (len(o.Match) > 0):
+		return o, fmt.Errorf("%w: set exactly one of Match and All", ErrInvalidOption)
+	case o.Concurrency < 0 || o.MaxFailures < 0:
+		return o, fmt.Errorf("%w: Concurrency and MaxFailures must not be negative", ErrInvalidOption)
+	case o.RateLimit < 0 || math.IsNaN(o.RateLimit):
+		return o, fmt.Errorf("%w: RateLimit is %v", ErrInvalidOption, o.RateLimit)
+	case o.Job != "" && !jobName.MatchString(o.Job):
+		return o, fmt.Errorf("%w: Job must be 1 to 100 of A-Z a-z 0-9 . _ : -", ErrInvalidOption)
+	case o.Job != "" && o.DryRun:
+		return o, fmt.Errorf("%w: a DryRun keeps no Job", ErrInvalidOption)
+	}
+	if !o.All {
+		if err := o.Match.Validate(); err != nil {
+			return o, err
+		}
+		o.Match = o.Match.Clone()
+	}
+	if o.Concurrency == 0 {
+		o.Concurrency = 8
+	}
+	return o, nil
+}
+
+// rewrapPass is one pass over the keys.
+type rewrapPass struct {
+	v     *Vault
+	opts  RewrapOptions
+	ring  *keyring.Rewrapping
+	start time.Time // of this call
+	paced int64     // keys looked at since then
+
+	mu       sync.Mutex // guards what follows while a page is under way
+	report   RewrapReport
+	failures int // of this call
+}
+
+const (
+	rewrapPage      = 200 // keys between two notes of how far the pass has come
+	maxFailuresKept = 100
+)
+
+// errTooManyFailures ends a pass early.
+var errTooManyFailures = errors.New("stopped after MaxFailures failures")
+
+func (p *rewrapPass) run(ctx context.Context) error {
+	job, err := p.openJob(ctx)
+	if err != nil {
+		return err
+	}
+	for cursor := job.Cursor; ; {
+		page, err := p.v.cfg.Store.ListKeys(ctx, storage.KeyQuery{
+			Contexts: storage.ContextFilter{Match: p.opts.Match, All: p.opts.All, Namespace: p.v.cfg.Namespace},
+			Cursor:   cursor,
+			Limit:    rewrapPage,
+		})
+		if err != nil {
+			return fmt.Errorf("listing keys: %w", err)
+		}
+		if err := p.rewrapAll(ctx, page.Keys); err != nil {
+			return err // the page will be looked at again
+		}
+		if p.opts.Progress != nil {
+			p.opts.Progress(p.report)
+		}
+		if cursor = page.Next; cursor == "" {
+			break
+		}
+		if err := p.saveJob(ctx, job, cursor); err != nil {
+			return err
+		}
+	}
+	if err := p.endJob(ctx, job); err != nil {
+		return err
+	}
+	if p.report.Failed > 0 || p.report.Partly > 0 {
+		return fmt.Errorf("%w: %d failed, %d lack a KEK that could not be asked", ErrRewrapIncomplete, p.report.Failed, p.report.Partly)
+	}
+	return nil
+}
+
+// rewrapAll rewraps the keys of one page, several at a time. Its error is what
+// ends the pass.
+func (p *rewrapPass) rewrapAll(ctx context.Context, recs []storage.KeyRecord) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	places := make(chan struct{}, p.opts.Concurrency)
+	var wg sync.WaitGroup
+	for _, rec := range recs {
+		if !p.pace(ctx) {
+			break
+		}
+		select {
+		case places <- struct{}{}:
+		case <-ctx.Done():
+			continue
+		}
+		wg.Go(func() {
+			defer func() { <-places }()
+			did, err := p.ring.Rewrap(ctx, rec)
+			if err != nil && ctx.Err() != nil {
+				return // it was stopped: neither done nor failed
+			}
+			if p.count(rec, did, err) {
+				cancel(errTooManyFailures)
+			}
+		})
+	}
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// count notes what became of a key and reports whether to stop.
+func (p *rewrapPass) count(rec storage.KeyRecord, did keyring.Rewrapped, err error) (stop bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := &p.report
+	r.Seen++
+	if err != nil {
+		r.Failed++
+		p.failures++
+		if len(r.Failures) < maxFailuresKept {
+			r.Failures = append(r.Failures, RewrapFailure{rec.KeyID, rec.ContextHash, err})
+		}
+		return p.opts.MaxFailures > 0 && p.failures >= p.opts.MaxFailures
+	}
+	switch did {
+	case keyring.RewrapCurrent:
+		r.Current++
+	case keyring.RewrapMoved:
+		r.Moved++
+	case keyring.RewrapPartly:
+		r.Moved++
+		r.Partly++
+	case keyring.RewrapNothing:
+		r.Nothing++
+	}
+	return false
+}
+
+// pace waits until the next key's turn by RateLimit; false if ctx ended.
+func (p *rewrapPass) pace(ctx context.Context) bool {
+	if p.opts.RateLimit <= 0 {
+		return ctx.Err() == nil
+	}
+	turn := time.Duration(float64(p.paced) / p.opts.RateLimit * float64(time.Second))
+	p.paced++
+	timer := time.NewTimer(time.Until(p.start.Add(turn)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
