@@ -28,6 +28,13 @@ import (
 const crashDir = "VAULT_TEST_CRASH_DIR"
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(rewrapDir); dir != "" {
+		if err := rewrapChild(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if dir := os.Getenv(crashDir); dir != "" {
 		if err := crashChild(dir, os.Getenv(crashDir+"_ROUND")); err != nil {
 			fmt.Fprintln(os.Stderr, err)

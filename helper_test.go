@@ -102,6 +102,14 @@ func wantErr(t testing.TB, err, want error, not ...error) {
 	}
 }
 
+// ok ends the test at an error.
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // must returns its value, or ends the test.
 func must[T any](v T, err error) func(testing.TB) T {
 	return func(t testing.TB) T {
@@ -125,7 +133,7 @@ var sentinels = map[string]error{
 	"ErrKeyShredded": vault.ErrKeyShredded, "ErrKEKDenied": vault.ErrKEKDenied,
 	"ErrKEKUnavailable": vault.ErrKEKUnavailable, "ErrKEKCorrupt": vault.ErrKEKCorrupt,
 	"ErrPolicy": vault.ErrPolicy, "ErrStoreUnavailable": vault.ErrStoreUnavailable,
-	"ErrStoreCorrupt": vault.ErrStoreCorrupt,
+	"ErrStoreCorrupt": vault.ErrStoreCorrupt, "ErrRewrapIncomplete": vault.ErrRewrapIncomplete,
 }
 
 // classes returns the names of the sentinels that err matches, sorted.

@@ -266,10 +266,14 @@ func TestFailover(t *testing.T) {
 				}
 				east.SetFault(fault)
 				w := newWorldOn(t, east, first.store, withPolicy(policy)) // restarted during the outage
+				start := time.Now()
 				for i, id := range ids {
 					wantErr(t, tryByID(w, tenant(i), id), nil)
 				}
-				start := time.Now()
+				if took := time.Since(start); took > 20*time.Second { // a second each, until it is known to be down
+					t.Errorf("50 reads took %v", took)
+				}
+				start = time.Now()
 				for i := range 50 {
 					wantErr(t, tryActive(w, tenant(100+i)), nil)
 				}
