@@ -1,0 +1,6 @@
+package gcpkms
+
+var (
+	Assemble = assemble
+	Parse    = parse
+)
