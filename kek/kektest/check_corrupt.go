@@ -73,7 +73,7 @@ func checkBindsContext(s *suite) {
 	value := kc.Clone()
 	value["organization_id"] += "x"
 	more := kc.Clone()
-	more["region"] = "eu"
+	more["region"] = "region of nobody's"
 	fewer := kc.Clone()
 	delete(fewer, "user/id")
 	renamed := kc.Clone()

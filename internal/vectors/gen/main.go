@@ -75,7 +75,11 @@ func allCases() func(yield func(string, []any) bool) {
 			yield(vectors.StreamHeaderFile, list(streamHeaderCases())) &&
 			yield(vectors.KeysetFile, list(keysetCases())) &&
 			yield(vectors.BindingFile, list(bindingCases())) &&
-			yield(vectors.UnwrapFile, list(unwrapCases()))
+			yield(vectors.UnwrapFile, list(unwrapCases())) &&
+			yield(vectors.AWSKMSFile, nil) &&
+			yield(vectors.GCPKMSFile, nil) &&
+			yield(vectors.AzureKVFile, nil) &&
+			yield(vectors.HashivaultFile, nil)
 	}
 }
 

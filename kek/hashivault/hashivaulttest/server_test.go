@@ -1,0 +1,97 @@
+package hashivaulttest_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/embedvault/vault/kek/hashivault/hashivaulttest"
+)
+
+// The answers themselves are compared with the real server's in integration/.
+// Here: what only our server has.
+func TestFaults(t *testing.T) {
+	srv := hashivaulttest.New(t)
+	srv.CreateKey("root", hashivaulttest.KeyOptions{})
+	client := srv.Client(srv.RootToken())
+	read := func() error {
+		_, err := client.Logical().ReadWithContext(t.Context(), "transit/keys/root")
+		return err
+	}
+	failed := func(n int) (count int) {
+		for range n {
+			if read() != nil {
+				count++
+			}
+		}
+		return count
+	}
+	if n := failed(3); n != 0 {
+		t.Errorf("%d calls failed for no reason", n)
+	}
+	srv.FailNext(2, hashivaulttest.InternalError)
+	if n := failed(5); n != 2 {
+		t.Errorf("%d calls failed, want 2", n)
+	}
+	srv.Throttle(50)
+	if n := failed(200); n < 50 || n > 150 {
+		t.Errorf("%d calls of 200 were throttled, want about 100", n)
+	}
+	srv.Throttle(0)
+	srv.SetLatency(30 * time.Millisecond)
+	if started := time.Now(); read() != nil || time.Since(started) < 30*time.Millisecond {
+		t.Error("no latency")
+	}
+	srv.SetLatency(0)
+	srv.ResetLog()
+	srv.Fail(hashivaulttest.Hang)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := client.Logical().ReadWithContext(ctx, "transit/keys/root"); err == nil {
+		t.Error("an answer, while it hangs")
+	}
+	srv.Fail(hashivaulttest.None)
+	if err := read(); err != nil {
+		t.Error(err)
+	}
+	log := srv.Log()
+	if len(log) != 2 || log[0].Status != 0 || log[1].Status != 200 || log[1].Path != "transit/keys/root" || srv.Calls("keys") != 2 {
+		t.Errorf("the log is %+v", log)
+	}
+}
+
+// Close lets go of calls that hang, and may be called twice.
+func TestClose(t *testing.T) {
+	srv := hashivaulttest.NewServer()
+	srv.Fail(hashivaulttest.Hang)
+	done := make(chan error, 1)
+	go func() {
+		_, err := srv.Client(srv.RootToken()).Logical().Read("transit/keys/root")
+		done <- err
+	}()
+	for srv.Calls("") == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	srv.Close()
+	srv.Close()
+	if <-done == nil {
+		t.Error("an answer, although it is closed")
+	}
+}
+
+func TestMistakesPanic(t *testing.T) {
+	srv := hashivaulttest.New(t)
+	srv.CreateKey("root", hashivaulttest.KeyOptions{})
+	for name, o := range map[string]hashivaulttest.KeyOptions{
+		"root": {}, "a": {Mount: "none"}, "b": {Type: "none"}, "c": {Namespace: "none"},
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", name)
+				}
+			}()
+			srv.CreateKey(name, o)
+		}()
+	}
+}
