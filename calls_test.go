@@ -119,6 +119,7 @@ func otherCalls(t testing.TB, v *vault.Vault) map[string]func() error {
 	return map[string]func() error{
 		"Lookup":  func() error { _, err := v.Lookup(ctx, vault.ID{1}); return err },
 		"Sweep":   func() error { _, err := v.Sweep(ctx); return err },
+		"Rewrap":  func() error { _, err := v.Rewrap(ctx, vault.RewrapOptions{All: true}); return err },
 		"Check":   func() error { return v.Check(ctx) },
 		"Prepare": func() error { return v.Prepare(ctx) },
 	}

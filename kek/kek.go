@@ -60,8 +60,10 @@ type Wrapper interface {
 	Unwrap(ctx context.Context, wrapped []byte, b Binding) (key []byte, err error)
 }
 
-// Rewrapper is a [Wrapper] whose KMS can wrap a key anew under the KEK's newest
-// version without showing it. Optional.
+// Rewrapper is a [Wrapper] that can wrap a key anew under the KEK's newest
+// version: where the KMS has such a call, without showing the key to this process;
+// else by unwrapping and wrapping it here. A driver's documentation says which.
+// Optional.
 type Rewrapper interface {
 	Wrapper
 
@@ -71,8 +73,9 @@ type Rewrapper interface {
 	Rewrap(ctx context.Context, wrapped []byte, b Binding) (rewrapped []byte, err error)
 }
 
-// Checker is a [Wrapper] that can say whether it is usable without wrapping
-// anything. Optional.
+// Checker is a [Wrapper] that can say whether it is usable, without wrapping a
+// key: it asks the KMS about its own, or tries it with a few bytes that are no
+// key. Optional.
 type Checker interface {
 	Wrapper
 
