@@ -12,9 +12,9 @@ import (
 	"github.com/embedvault/vault/storage"
 )
 
-// ErrRewrapIncomplete is matched when a rewrap went through all keys and could
-// not wrap all of them as the policy says: see [RewrapReport.Failures], mend the
-// cause, and call it again.
+// ErrRewrapIncomplete is matched when a rewrap went through all keys, or as far as
+// MaxFailures let it, and could not wrap all of them as the policy says: see
+// [RewrapReport.Failures], mend the cause, and call it again.
 var ErrRewrapIncomplete = errors.New("some keys were not rewrapped")
 
 // RewrapOptions says which keys [Vault.Rewrap] looks at and how. Exactly one of
@@ -42,8 +42,9 @@ type RewrapOptions struct {
 	// limit.
 	RateLimit float64
 
-	// MaxFailures ends the pass after so many failures, with the report so far.
-	// Default: it goes on to the end.
+	// MaxFailures ends the pass after so many failures, with the report so far and
+	// [ErrRewrapIncomplete]. A Job goes on from there. Default: it goes on to the
+	// end.
 	MaxFailures int
 
 	// Job, if not empty, keeps how far the pass has come in the store under this
@@ -68,7 +69,8 @@ type RewrapReport struct {
 	Partly  int64 `json:"partly"`  // of Moved: without a KEK of an any-of that could not be asked
 	Failed  int64 `json:"failed"`  // left as they were
 
-	// Failures are the first 100 failures of this call.
+	// Failures are the first 100 keys of this call that failed, or whose event was
+	// required and not recorded.
 	Failures []RewrapFailure `json:"-"`
 }
 
@@ -94,9 +96,9 @@ type RewrapFailure struct {
 // It may be stopped by ctx, killed, and called again at any time, in several
 // processes. Each key is an event, key.rewrapped.
 //
-// Errors: ErrInvalidOption, ErrInvalidContext; ErrNoStore, ErrClosed;
-// [ErrRewrapIncomplete] at the end; the store's; ctx's. The report is good in
-// every case.
+// Errors: ErrInvalidOption, ErrInvalidContext; ErrNoStore; ErrClosed, also if the
+// vault is closed meanwhile; [ErrRewrapIncomplete] at the end; ErrEvent; the store's;
+// ctx's. The report is good in every case, and a Job goes on from there.
 func (v *Vault) Rewrap(ctx context.Context, opts RewrapOptions) (RewrapReport, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
@@ -105,11 +107,15 @@ func (v *Vault) Rewrap(ctx context.Context, opts RewrapOptions) (RewrapReport, e
 	if err := v.ready(ctx); err != nil {
 		return RewrapReport{}, fmt.Errorf("vault: rewrap: %w", err)
 	}
+	ctx, end, err := v.work(ctx)
+	if err != nil {
+		return RewrapReport{}, fmt.Errorf("vault: rewrap: %w", err)
+	}
+	defer end()
 	p := &rewrapPass{
-		v:     v,
-		opts:  opts,
-		ring:  v.ring.NewRewrapping(keyring.RewrapOptions{DryRun: opts.DryRun, Force: opts.Force}),
-		start: time.Now(),
+		v:    v,
+		opts: opts,
+		ring: v.ring.NewRewrapping(keyring.RewrapOptions{DryRun: opts.DryRun, Force: opts.Force}),
 	}
 	if err := p.run(ctx); err != nil {
 		return p.report, fmt.Errorf("vault: rewrap: %w", err)
@@ -144,15 +150,15 @@ func (o RewrapOptions) withDefaults() (RewrapOptions, error) {
 
 // rewrapPass is one pass over the keys.
 type rewrapPass struct {
-	v     *Vault
-	opts  RewrapOptions
-	ring  *keyring.Rewrapping
-	start time.Time // of this call
-	paced int64     // keys looked at since then
+	v    *Vault
+	opts RewrapOptions
+	ring *keyring.Rewrapping
+	next time.Time // when RateLimit lets the next key be looked at
 
-	mu       sync.Mutex // guards what follows while a page is under way
-	report   RewrapReport
-	failures int // of this call
+	mu         sync.Mutex // guards what follows while a page is under way
+	report     RewrapReport
+	failures   int // of this call
+	unrecorded int // of this call: done, but their events were not recorded
 }
 
 const (
@@ -161,7 +167,7 @@ const (
 )
 
 // errTooManyFailures ends a pass early.
-var errTooManyFailures = errors.New("stopped after MaxFailures failures")
+var errTooManyFailures = fmt.Errorf("%w: stopped after MaxFailures failures", ErrRewrapIncomplete)
 
 func (p *rewrapPass) run(ctx context.Context) error {
 	job, err := p.openJob(ctx)
@@ -193,6 +199,9 @@ func (p *rewrapPass) run(ctx context.Context) error {
 	if err := p.endJob(ctx, job); err != nil {
 		return err
 	}
+	if p.unrecorded > 0 {
+		return fmt.Errorf("%w: of %d keys that were rewrapped", ErrEvent, p.unrecorded)
+	}
 	if p.report.Failed > 0 || p.report.Partly > 0 {
 		return fmt.Errorf("%w: %d failed, %d lack a KEK that could not be asked", ErrRewrapIncomplete, p.report.Failed, p.report.Partly)
 	}
@@ -218,8 +227,12 @@ func (p *rewrapPass) rewrapAll(ctx context.Context, recs []storage.KeyRecord) er
 		wg.Go(func() {
 			defer func() { <-places }()
 			did, err := p.ring.Rewrap(ctx, rec)
-			if err != nil && ctx.Err() != nil {
-				return // it was stopped: neither done nor failed
+			switch {
+			case errors.Is(err, ErrClosed):
+				cancel(ErrClosed)
+				return // like what was stopped by ctx: neither done nor failed
+			case err != nil && did == 0 && ctx.Err() != nil:
+				return
 			}
 			if p.count(rec, did, err) {
 				cancel(errTooManyFailures)
@@ -236,12 +249,13 @@ func (p *rewrapPass) count(rec storage.KeyRecord, did keyring.Rewrapped, err err
 	defer p.mu.Unlock()
 	r := &p.report
 	r.Seen++
-	if err != nil {
+	if err != nil && did != 0 {
+		p.unrecorded++
+		p.keep(rec, err)
+	} else if err != nil {
 		r.Failed++
 		p.failures++
-		if len(r.Failures) < maxFailuresKept {
-			r.Failures = append(r.Failures, RewrapFailure{rec.KeyID, rec.ContextHash, err})
-		}
+		p.keep(rec, err)
 		return p.opts.MaxFailures > 0 && p.failures >= p.opts.MaxFailures
 	}
 	switch did {
@@ -258,15 +272,25 @@ func (p *rewrapPass) count(rec storage.KeyRecord, did keyring.Rewrapped, err err
 	return false
 }
 
+// keep remembers why a key is in the report.
+func (p *rewrapPass) keep(rec storage.KeyRecord, err error) {
+	if len(p.report.Failures) < maxFailuresKept {
+		p.report.Failures = append(p.report.Failures, RewrapFailure{rec.KeyID, rec.ContextHash, err})
+	}
+}
+
 // pace waits until the next key's turn by RateLimit; false if ctx ended.
 func (p *rewrapPass) pace(ctx context.Context) bool {
 	if p.opts.RateLimit <= 0 {
 		return ctx.Err() == nil
 	}
-	turn := time.Duration(float64(p.paced) / p.opts.RateLimit * float64(time.Second))
-	p.paced++
-	timer := time.NewTimer(time.Until(p.start.Add(turn)))
+	now := time.Now()
+	if p.next.Before(now) {
+		p.next = now // what wasn't used is not saved up
+	}
+	timer := time.NewTimer(p.next.Sub(now))
 	defer timer.Stop()
+	p.next = p.next.Add(time.Duration(min(float64(time.Second)/p.opts.RateLimit, float64(forever))))
 	select {
 	case <-timer.C:
 		return true

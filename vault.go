@@ -42,8 +42,13 @@ type Vault struct {
 
 	closed    atomic.Bool
 	closeOnce sync.Once
+	root      context.Context // ends with Close
 	stop      context.CancelFunc
-	running   sync.WaitGroup
+
+	// life guards the start of long work against Close, which waits for it. It is
+	// held for no longer than that.
+	life    sync.Mutex
+	running sync.WaitGroup
 
 	legacy      atomic.Uint64
 	eventErrors atomic.Uint64
@@ -61,7 +66,7 @@ func New(cfg Config) (*Vault, error) {
 	v := &Vault{cfg: cfg}
 	// The vault's own goroutines belong to no call. They end with Close.
 	root, stop := context.WithCancel(context.Background())
-	v.stop = stop
+	v.root, v.stop = root, stop
 	v.ring, err = keyring.New(root, v.ringConfig())
 	if err != nil {
 		stop()
@@ -101,12 +106,32 @@ func (v *Vault) ringConfig() keyring.Config {
 // never fails; the error is there for io.Closer.
 func (v *Vault) Close() error {
 	v.closeOnce.Do(func() {
+		v.life.Lock()
 		v.closed.Store(true)
+		v.life.Unlock()
 		v.stop()
 		v.running.Wait()
 		v.ring.Close()
 	})
 	return nil
+}
+
+// work begins a call that takes long. Its ctx ends with Close too, with ErrClosed
+// as the cause, and Close waits for end.
+func (v *Vault) work(ctx context.Context) (_ context.Context, end func(), err error) {
+	v.life.Lock()
+	defer v.life.Unlock()
+	if v.closed.Load() {
+		return nil, nil, ErrClosed
+	}
+	v.running.Add(1)
+	ctx, cancel := context.WithCancelCause(ctx)
+	unlink := context.AfterFunc(v.root, func() { cancel(ErrClosed) })
+	return ctx, func() {
+		unlink()
+		cancel(nil)
+		v.running.Done()
+	}, nil
 }
 
 // Check is a readiness probe: a round trip to the store, and one to the KEK

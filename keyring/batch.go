@@ -2,7 +2,9 @@ package keyring
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"time"
 
@@ -15,112 +17,198 @@ const (
 	batchMax  = 100                  // items in one batch
 )
 
-// batcher makes one call to a KMS of many that are made at about the same time.
-type batcher struct {
-	r *Keyring
-	w kek.Batcher
-
-	mu      sync.Mutex // guards what follows
-	pending map[string]*batch
+// batchKey is what the items of a batch have in common: the very Wrapper, and
+// not only its URI. A policy may give each context its own client, with its own
+// rights, to the same KEK.
+type batchKey struct {
+	w   kek.Batcher
+	ask string
 }
 
-// batch is a call in the making.
-type batch struct {
-	items   []kek.BatchItem
-	results []kek.BatchResult
-	full    chan struct{} // closed when no more items are taken
-	done    chan struct{} // closed when results are there
-}
-
-// batcher returns what makes batches for w, or nil if it takes none.
-func (j *Rewrapping) batcher(w kek.Wrapper) *batcher {
+// batching returns w as a Batcher, if it is one that can be compared.
+func batching(w kek.Wrapper, ask string) (kek.Batcher, batchKey, bool) {
 	b, ok := w.(kek.Batcher)
-	if !ok {
-		return nil
+	if !ok || !reflect.ValueOf(w).Comparable() {
+		return nil, batchKey{}, false
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	uri := w.URI()
-	if j.batches[uri] == nil {
-		j.batches[uri] = &batcher{r: j.r, w: b, pending: map[string]*batch{}}
-	}
-	return j.batches[uri]
+	return b, batchKey{b, ask}, true
 }
 
-// do has one item unwrapped or rewrapped along with others. The first of them
-// makes the call; it outlives its caller's cancellation, for the others' sake.
-func (b *batcher) do(ctx context.Context, ask string, item kek.BatchItem) ([]byte, error) {
+// batch is one call to a KMS, made of many that come at about the same time. It
+// outlives the cancellation of any of them and ends when the last has left.
+type batch struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	full   chan struct{} // closed when no more items are taken
+	done   chan struct{} // closed when results are there
+
+	mu      sync.Mutex // guards what follows, and results once done is closed
+	items   []kek.BatchItem
+	left    []bool // who no longer waits
+	waiting int
+	results []kek.BatchResult
+}
+
+var errNoResult = errors.New("the driver gave no result for an item of a batch")
+
+// inBatch has one item unwrapped or rewrapped along with others.
+func (j *Rewrapping) inBatch(ctx context.Context, w kek.Batcher, key batchKey, wrapped []byte, b kek.Binding) ([]byte, error) {
+	uri := w.URI()
+	state := j.r.stateOf(uri)
+	start := time.Now()
+	private := b
+	private.Context = b.Context.Clone()
+	out, err := j.await(ctx, key, kek.BatchItem{Wrapped: wrapped, Binding: private}, state)
+	if err != nil {
+		return nil, j.r.failed(ctx, state, uri, key.ask, b, err, time.Since(start))
+	}
+	return out, nil
+}
+
+func (j *Rewrapping) await(ctx context.Context, key batchKey, item kek.BatchItem, state *kekState) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%w: %w", kek.ErrUnavailable, err)
 	}
-	c, at := b.join(ctx, ask, item)
+	c, at := j.join(ctx, key, item, state)
 	if c == nil {
 		return nil, fmt.Errorf("%w: %w", kek.ErrUnavailable, ErrClosed)
 	}
 	select {
 	case <-c.done:
+		return c.take(at)
 	case <-ctx.Done():
+		c.leave(at)
 		return nil, fmt.Errorf("%w: waiting for a batch: %w", kek.ErrUnavailable, ctx.Err())
 	}
-	if at >= len(c.results) {
-		return nil, fmt.Errorf("%w: %w", kek.ErrCorrupt, errNoResult)
-	}
-	r := c.results[at]
-	if r.Err == nil && r.Bytes == nil {
-		return nil, fmt.Errorf("%w: %w", kek.ErrCorrupt, errNoResult)
-	}
-	return r.Bytes, r.Err
 }
 
 // join adds the item to a batch and returns its place there; nil if the keyring
 // is closed.
-func (b *batcher) join(ctx context.Context, ask string, item kek.BatchItem) (*batch, int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	c := b.pending[ask]
-	if c == nil {
+func (j *Rewrapping) join(ctx context.Context, key batchKey, item kek.BatchItem, state *kekState) (*batch, int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	c := j.batches[key]
+	if c == nil || c.ctx.Err() != nil { // everybody has left that one
 		c = &batch{full: make(chan struct{}), done: make(chan struct{})}
-		if !b.r.goRun(func() { b.run(context.WithoutCancel(ctx), ask, c) }) {
+		c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+		if !j.r.goRun(func() { j.run(key, c, state) }) {
+			c.cancel()
 			return nil, 0
 		}
-		b.pending[ask] = c
+		j.batches[key] = c
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.items = append(c.items, item)
+	c.left = append(c.left, false)
+	c.waiting++
 	if len(c.items) == batchMax {
-		delete(b.pending, ask)
+		delete(j.batches, key)
 		close(c.full)
 	}
 	return c, len(c.items) - 1
 }
 
 // run waits for a batch to fill and makes the call.
-func (b *batcher) run(ctx context.Context, ask string, c *batch) {
-	defer close(c.done)
+func (j *Rewrapping) run(key batchKey, c *batch, state *kekState) {
+	defer c.cancel()
+	defer context.AfterFunc(j.r.done, c.cancel)()
 	timer := time.NewTimer(batchWait)
 	defer timer.Stop()
 	select {
 	case <-c.full:
 	case <-timer.C:
 	}
-	b.mu.Lock()
-	if b.pending[ask] == c {
-		delete(b.pending, ask)
+	j.mu.Lock()
+	if j.batches[key] == c {
+		delete(j.batches, key)
 	}
-	b.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, b.r.cfg.CallTimeout)
-	defer cancel()
-	defer context.AfterFunc(b.r.done, cancel)()
-	defer func() {
-		if p := recover(); p != nil {
-			c.results = make([]kek.BatchResult, len(c.items))
-			for i := range c.results {
-				c.results[i].Err = fmt.Errorf("%w: %s", kek.ErrUnavailable, panicText(p))
-			}
+	j.mu.Unlock()
+	c.mu.Lock()
+	items := c.items
+	c.mu.Unlock()
+	call := key.w.UnwrapBatch
+	if key.ask == askRewrap {
+		call = key.w.RewrapBatch
+	}
+	results, err := pass(c.ctx, &state.gate, func(ctx context.Context) ([]kek.BatchResult, error) {
+		begun := time.Now()
+		defer func() { state.nanos.Add(int64(time.Since(begun))) }()
+		for range items {
+			state.count(key.ask)
 		}
-	}()
-	if ask == askRewrap {
-		c.results = b.w.RewrapBatch(ctx, c.items)
-	} else {
-		c.results = b.w.UnwrapBatch(ctx, c.items)
+		results := call(ctx, items)
+		return results, unansweredBatch(results)
+	}, forgetResults)
+	c.finish(results, err)
+}
+
+// unansweredBatch returns an error if no item got an answer, and one that says
+// so: that is one call without an answer, and not as many as there are items.
+func unansweredBatch(results []kek.BatchResult) error {
+	for _, r := range results {
+		if !errors.Is(r.Err, kek.ErrUnavailable) {
+			return nil
+		}
+	}
+	if len(results) == 0 {
+		return nil
+	}
+	return results[0].Err
+}
+
+// finish publishes the results, or for each item the error if there are none.
+// What nobody takes is zeroed.
+func (c *batch) finish(results []kek.BatchResult, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.results = make([]kek.BatchResult, len(c.items))
+	for i := range c.results {
+		switch {
+		case i < len(results):
+			c.results[i] = results[i]
+		case err != nil:
+			c.results[i].Err = err
+		}
+		if c.left[i] || c.results[i].Err != nil {
+			clear(c.results[i].Bytes)
+		}
+	}
+	if len(results) > len(c.items) {
+		forgetResults(results[len(c.items):])
+	}
+	close(c.done)
+}
+
+// take returns the result at a place.
+func (c *batch) take(at int) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.results[at]
+	if r.Err == nil && r.Bytes == nil {
+		return nil, fmt.Errorf("%w: %w", kek.ErrCorrupt, errNoResult)
+	}
+	if r.Err != nil {
+		return nil, r.Err
+	}
+	return r.Bytes, nil
+}
+
+// leave gives a place up.
+func (c *batch) leave(at int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left[at] = true
+	if c.waiting--; c.waiting == 0 {
+		c.cancel()
+	}
+	if c.results != nil { // in the meantime
+		clear(c.results[at].Bytes)
+	}
+}
+
+func forgetResults(results []kek.BatchResult) {
+	for _, r := range results {
+		clear(r.Bytes)
 	}
 }

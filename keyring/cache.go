@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"bytes"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -59,6 +60,10 @@ func (k *Key) Block() []byte {
 	}
 	return nil
 }
+
+// carries reports whether the key's envelopes carry this block. One that is wrapped
+// otherwise now must be unwrapped, and so checked, before they do.
+func (k *Key) carries(block []byte) bool { return block == nil || bytes.Equal(k.Block(), block) }
 
 // Version returns the key's version, from 1.
 func (k *Key) Version() uint32 { return k.version }

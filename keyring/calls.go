@@ -14,19 +14,46 @@ import (
 // kekState is what the keyring knows of one KEK, by its URI.
 type kekState struct {
 	gate
+	used atomic.Int64 // monotonic time of the last call
 
 	wraps, unwraps, rewraps                atomic.Uint64
 	denied, unavailable, corrupt, rejected atomic.Uint64
 	nanos                                  atomic.Int64
 }
 
+// Of KEKs that haven't been called for a while the keyring forgets what it knows,
+// where it knows of very many.
+const (
+	manyKEKs  = 10_000
+	idleAfter = 10 * time.Minute
+)
+
 // stateOf returns the state of the KEK with this URI.
 func (r *Keyring) stateOf(uri string) *kekState {
-	if s, ok := r.keks.Load(uri); ok {
-		return s.(*kekState)
+	v, ok := r.keks.Load(uri)
+	if !ok {
+		if v, ok = r.keks.LoadOrStore(uri, &kekState{gate: newGate(r)}); !ok && r.kekCount.Add(1) > manyKEKs {
+			r.forgetIdleKEKs()
+		}
 	}
-	s, _ := r.keks.LoadOrStore(uri, &kekState{gate: newGate(r.cfg.KEKConcurrency)})
-	return s.(*kekState)
+	state := v.(*kekState)
+	state.used.Store(r.clock.now().mono)
+	return state
+}
+
+// forgetIdleKEKs makes room, now and then.
+func (r *Keyring) forgetIdleKEKs() {
+	now, last := r.clock.now().mono, r.keksSwept.Load()
+	if now-last < int64(idleAfter)/10 || !r.keksSwept.CompareAndSwap(last, now) {
+		return
+	}
+	r.keks.Range(func(uri, v any) bool {
+		if s := v.(*kekState); now-s.used.Load() > int64(idleAfter) && len(s.places) == 0 && s.answering() {
+			r.keks.Delete(uri)
+			r.kekCount.Add(-1)
+		}
+		return true
+	})
 }
 
 // The words for what is asked of a KEK.
@@ -67,59 +94,58 @@ func (r *Keyring) callRewrap(ctx context.Context, w kek.Rewrapper, blob []byte, 
 }
 
 // callCheck returns the version of the KEK that wraps now, "" if it doesn't tell.
-func (r *Keyring) callCheck(ctx context.Context, w kek.Checker) (string, error) {
-	out, err := r.call(ctx, w, askCheck, kek.Binding{}, func(ctx context.Context, _ kek.Binding) ([]byte, error) {
+// b is the binding of the key for whose sake it is asked.
+func (r *Keyring) callCheck(ctx context.Context, w kek.Checker, b kek.Binding) (string, error) {
+	out, err := r.call(ctx, w, askCheck, b, func(ctx context.Context, _ kek.Binding) ([]byte, error) {
 		status, err := w.Check(ctx)
 		return []byte(status.PrimaryVersion), err
 	})
 	return string(out), err
 }
 
-// call makes one call to a KEK: through its gate, with a deadline, counted, its
-// error of exactly one class, its panic an error.
+// call makes one call to a KEK: through its gate, counted, its error of exactly
+// one class.
 func (r *Keyring) call(ctx context.Context, w kek.Wrapper, ask string, b kek.Binding, f func(context.Context, kek.Binding) ([]byte, error)) ([]byte, error) {
 	uri := w.URI()
 	state := r.stateOf(uri)
 	defer atKEK(ctx)()
-	out, err := state.pass(ctx, func() ([]byte, error) {
+	start := time.Now()
+	out, err := pass(ctx, &state.gate, func(ctx context.Context) ([]byte, error) {
+		state.count(ask)
+		begun := time.Now()
+		defer func() { state.nanos.Add(int64(time.Since(begun))) }()
 		private := b
 		private.Context = b.Context.Clone() // drivers are others' code, and several may run at once
-		return r.callOnce(ctx, state, ask, uri, private, f)
-	})
-	if closedGate(err) {
-		state.rejected.Add(1)
-		err = fmt.Errorf("%s with %s: %w", ask, uri, err)
+		return f(ctx, private)
+	}, forgetSecret)
+	if err != nil {
+		clear(out)
+		return nil, r.failed(ctx, state, uri, ask, b, err, time.Since(start))
 	}
-	return out, err
+	return out, nil
 }
 
-func (r *Keyring) callOnce(ctx context.Context, state *kekState, ask, uri string, b kek.Binding, f func(context.Context, kek.Binding) ([]byte, error)) (out []byte, err error) {
-	state.count(ask)
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.CallTimeout)
-	defer cancel()
-	start := time.Now()
-	defer func() {
-		if p := recover(); p != nil {
-			out, err = nil, errors.New(panicText(p))
-		}
-		state.nanos.Add(int64(time.Since(start)))
-		if err == nil {
-			return
-		}
-		class := state.countError(err)
-		switch n := classes(err); {
-		case n == 1:
-			err = fmt.Errorf("%s with %s: %w", ask, uri, err)
-		case n == 0:
-			err = fmt.Errorf("%s with %s: %w: %w", ask, uri, class, err)
-		default: // against its contract: the others are there as text
-			err = fmt.Errorf("%s with %s: %w: %v", ask, uri, class, err)
-		}
-		if class == kek.ErrDenied {
-			err = r.emitDenied(ctx, b, uri, err, time.Since(start))
-		}
-	}()
-	return f(ctx, b)
+func forgetSecret(b []byte) { clear(b) }
+
+// failed counts and tells of an error of a KEK, and gives it exactly one class.
+func (r *Keyring) failed(ctx context.Context, state *kekState, uri, ask string, b kek.Binding, err error, took time.Duration) error {
+	if errors.Is(err, errClosedGate) {
+		state.rejected.Add(1)
+		return fmt.Errorf("%s with %s: %w", ask, uri, err)
+	}
+	class := state.countError(err)
+	switch n := classes(err); {
+	case n == 1:
+		err = fmt.Errorf("%s with %s: %w", ask, uri, err)
+	case n == 0:
+		err = fmt.Errorf("%s with %s: %w: %w", ask, uri, class, err)
+	default: // against its contract: the others are there as text
+		err = fmt.Errorf("%s with %s: %w: %v", ask, uri, class, err)
+	}
+	if class == kek.ErrDenied {
+		err = r.emitDenied(ctx, b, uri, err, took)
+	}
+	return err
 }
 
 // countError counts an error of a KEK and returns its class.
@@ -159,7 +185,7 @@ const (
 func (r *Keyring) retry(ctx context.Context, f func() error) error {
 	for n := 0; ; n++ {
 		err := f()
-		if err == nil || kek.Class(err) != kek.ErrUnavailable || closedGate(err) || n+1 == tries {
+		if err == nil || kek.Class(err) != kek.ErrUnavailable || errors.Is(err, errClosedGate) || n+1 == tries {
 			return err
 		}
 		pause := time.NewTimer(rand.N(min(minCallPause<<n, maxCallPause)) + 1)

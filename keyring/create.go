@@ -17,7 +17,7 @@ import (
 // create makes version version of the context's key: random bytes, wrapped,
 // the wrapping checked, the record stored. Only then is it put into the cache
 // and returned, with a reference for the caller. If the store already has that
-// version, made by a faster process, the error matches storage.ErrExists and
+// version, made by a faster process, the error matches errOtherWasFaster and
 // nothing was changed.
 func (r *Keyring) create(ctx context.Context, s *slot, c Context, p keyctx.Purpose, version uint32) (*Key, error) {
 	start, at := time.Now(), r.clock.now()
@@ -43,6 +43,9 @@ func (r *Keyring) create(ctx context.Context, s *slot, c Context, p keyctx.Purpo
 			Quorum: quorum, Wrappings: wrappings,
 			CreatedAt: now, StateChangedAt: now,
 		})
+		if errors.Is(err, storage.ErrExists) {
+			err = fmt.Errorf("%w: %w", errOtherWasFaster, err)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("storing a new key of context %s: %w", c.Hash.Short(), err)
 		}
@@ -61,6 +64,10 @@ func (r *Keyring) create(ctx context.Context, s *slot, c Context, p keyctx.Purpo
 	done = true
 	return r.keep(s, key, p, version, block, r.cfg.Store != nil, at), nil
 }
+
+// errOtherWasFaster is the store's ErrExists for a new key, and nobody else's: an
+// event's error, say, may match anything.
+var errOtherWasFaster = errors.New("another process was faster")
 
 // randomKey returns a new context key.
 func randomKey(context keyctx.Hash, p keyctx.Purpose, version uint32) (*envelope.Key, error) {
@@ -89,7 +96,7 @@ func (r *Keyring) rotate(ctx context.Context, s *slot, c Context, p keyctx.Purpo
 		return nil, fmt.Errorf("rotating the key of context %s: no version is left after %d", c.Hash.Short(), rec.Version)
 	}
 	k, err := r.create(ctx, s, c, p, rec.Version+1)
-	if errors.Is(err, storage.ErrExists) {
+	if errors.Is(err, errOtherWasFaster) {
 		// Another process rotated in the same moment: its key is the new one.
 		s.overtake()
 		return r.loadActive(ctx, s, c, p, false)

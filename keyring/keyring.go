@@ -117,7 +117,10 @@ type Keyring struct {
 	cfg   Config
 	clock clock
 	cache *cache
-	keks  sync.Map // URI → *kekState
+
+	keks      sync.Map     // URI → *kekState
+	kekCount  atomic.Int64 // of keks
+	keksSwept atomic.Int64 // monotonic time
 
 	closed atomic.Bool
 	done   context.Context // ends with Close

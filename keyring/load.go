@@ -109,7 +109,7 @@ func (r *Keyring) loadActive(ctx context.Context, s *slot, c Context, p keyctx.P
 		var key *Key
 		if next != 0 {
 			key, err = r.create(ctx, s, c, p, next)
-			if errors.Is(err, storage.ErrExists) {
+			if errors.Is(err, errOtherWasFaster) {
 				continue // another process was faster: its key is the key
 			}
 		} else {
@@ -206,8 +206,12 @@ func usable(rec storage.KeyRecord) error {
 // checked, from the cache if it is there and has time left, unless force. It
 // has a reference for the caller.
 func (r *Keyring) unwrapRecord(ctx context.Context, s *slot, c Context, rec storage.KeyRecord, at instant, force bool) (*Key, error) {
+	block, err := r.blockOf(rec.Purpose, rec.Version, rec.Quorum, rec.Wrappings)
+	if err != nil {
+		return nil, err
+	}
 	if !force {
-		if k := s.find(rec.Purpose, rec.KeyID); k != nil && k.inStore.Load() && at.since(k.fresh.Load().loaded) < r.cfg.TTL && k.acquire() {
+		if k := s.find(rec.Purpose, rec.KeyID); k != nil && k.inStore.Load() && at.since(k.fresh.Load().loaded) < r.cfg.TTL && k.carries(block) && k.acquire() {
 			r.touchState(k, at)
 			return k, nil
 		}
@@ -216,12 +220,21 @@ func (r *Keyring) unwrapRecord(ctx context.Context, s *slot, c Context, rec stor
 		id: rec.KeyID, purpose: rec.Purpose, version: rec.Version,
 		quorum: rec.Quorum, wrappings: rec.Wrappings,
 	})
-	if err != nil {
-		return nil, err
+	if err != nil && final(err) {
+		// Was the key rewrapped since its record was read, and the KEK dropped that
+		// it was under? Then that was no verdict.
+		now, readErr := r.cfg.Store.GetKey(ctx, rec.KeyID)
+		if readErr == nil && now.Revision != rec.Revision && now.ContextHash == rec.ContextHash && usable(now) == nil {
+			if block, err = r.blockOf(now.Purpose, now.Version, now.Quorum, now.Wrappings); err != nil {
+				return nil, err
+			}
+			k, err = r.unwrap(ctx, c, wrapped{
+				id: rec.KeyID, purpose: rec.Purpose, version: rec.Version,
+				quorum: now.Quorum, wrappings: now.Wrappings,
+			})
+		}
 	}
-	block, err := r.blockOf(rec.Purpose, rec.Version, rec.Quorum, rec.Wrappings)
 	if err != nil {
-		k.Destroy()
 		return nil, err
 	}
 	return r.keep(s, k, rec.Purpose, rec.Version, block, true, at), nil

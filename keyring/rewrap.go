@@ -37,7 +37,7 @@ type Rewrapping struct {
 
 	mu        sync.Mutex // guards what follows
 	primaries map[string]primary
-	batches   map[string]*batcher
+	batches   map[batchKey]*batch // that take more items
 }
 
 // primary is what a KEK said its newest version is.
@@ -52,7 +52,7 @@ const primaryFor = time.Minute
 // NewRewrapping returns a Rewrapping, which is good for as long as the keyring
 // is.
 func (r *Keyring) NewRewrapping(o RewrapOptions) *Rewrapping {
-	return &Rewrapping{r: r, opts: o, primaries: map[string]primary{}, batches: map[string]*batcher{}}
+	return &Rewrapping{r: r, opts: o, primaries: map[string]primary{}, batches: map[batchKey]*batch{}}
 }
 
 // Rewrap wraps the key of a record under the KEKs that the policy chooses for
@@ -62,39 +62,65 @@ func (r *Keyring) NewRewrapping(o RewrapOptions) *Rewrapping {
 // It writes nothing before what it is going to write has been unwrapped and is
 // the key: at least one wrapping of an any-of, all of an all-of. It replaces
 // nothing that another process has written meanwhile, but looks at that anew. A
-// KEK of an any-of that can't be asked leaves its own wrapping as it was.
+// KEK of an any-of that can't be asked leaves its own wrapping as it was. A result
+// together with an error says that it was done, and that its event was not
+// recorded.
 //
 // Errors: [kek.ErrPolicy] if the policy doesn't name the KEKs that the key is
 // wrapped under, now or as Previous; those of the KEKs; [storage.ErrVersionConflict]
-// if the record changes all the time; [storage.ErrCorrupt] if it can't be right.
-func (j *Rewrapping) Rewrap(ctx context.Context, rec storage.KeyRecord) (Rewrapped, error) {
-	if j.r.closed.Load() {
+// if the record changes all the time; [storage.ErrCorrupt] if it can't be right;
+// [ErrClosed].
+func (j *Rewrapping) Rewrap(ctx context.Context, rec storage.KeyRecord) (did Rewrapped, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(j.r.done, cancel)()
+	if !j.r.begin() {
 		return 0, ErrClosed
 	}
+	defer j.r.running.Done()
 	for range 4 {
-		did, err := j.rewrap(ctx, rec)
-		if !changedMeanwhile(err) {
+		if did, err = j.rewrap(ctx, rec); err == nil || did != 0 {
 			return did, err
 		}
-		rec, err = j.r.cfg.Store.GetKey(ctx, rec.KeyID)
-		if errors.Is(err, storage.ErrNotFound) {
+		if j.r.done.Err() != nil {
+			return 0, fmt.Errorf("%w: %w", ErrClosed, err)
+		}
+		if !errors.Is(err, errOvertaken) && !final(err) {
+			return 0, err
+		}
+		// The record may be as old as the page that it was listed on. If it has
+		// changed since, an error about what it was is no verdict.
+		now, readErr := j.r.cfg.Store.GetKey(ctx, rec.KeyID)
+		switch {
+		case errors.Is(readErr, storage.ErrNotFound):
 			return RewrapNothing, nil
+		case readErr != nil:
+			return 0, fmt.Errorf("reading key %s: %w", rec.KeyID.Short(), readErr)
+		case now.Revision == rec.Revision && !errors.Is(err, errOvertaken):
+			return 0, err
 		}
-		if err != nil {
-			return 0, fmt.Errorf("reading key %s: %w", rec.KeyID.Short(), err)
-		}
+		rec = now
 	}
-	return 0, fmt.Errorf("%w: key %s, or the policy for it, changes all the time", storage.ErrVersionConflict, rec.KeyID.Short())
+	if errors.Is(err, errOvertaken) {
+		err = fmt.Errorf("%w: key %s, or the policy for it, changes all the time", storage.ErrVersionConflict, rec.KeyID.Short())
+	}
+	return 0, err
 }
 
-// errOvertaken says that the policy changed while a key was wrapped.
-var errOvertaken = errors.New("overtaken by a change of the policy")
-
-// changedMeanwhile reports whether err says that the record or the policy is no
-// longer what it was.
-func changedMeanwhile(err error) bool {
-	return errors.Is(err, errOvertaken) || errors.Is(err, storage.ErrVersionConflict) || errors.Is(err, storage.ErrNotFound)
+// begin counts one more that Close waits for; false if the keyring is closed.
+func (r *Keyring) begin() bool {
+	r.life.Lock()
+	defer r.life.Unlock()
+	if r.closed.Load() {
+		return false
+	}
+	r.running.Add(1)
+	return true
 }
+
+// errOvertaken says that the policy, or the record, changed while a key was
+// wrapped.
+var errOvertaken = errors.New("overtaken by another change")
 
 // rewrap does it once. A driver that panics must not take the process down.
 func (j *Rewrapping) rewrap(ctx context.Context, rec storage.KeyRecord) (did Rewrapped, err error) {
@@ -103,37 +129,41 @@ func (j *Rewrapping) rewrap(ctx context.Context, rec storage.KeyRecord) (did Rew
 			did, err = 0, fmt.Errorf("rewrapping key %s: %w: %s", rec.KeyID.Short(), kek.ErrUnavailable, panicText(p))
 		}
 	}()
-	if rec.State == storage.StateShredded || len(rec.Wrappings) == 0 {
+	if rec.State == storage.StateShredded {
 		return RewrapNothing, nil
 	}
 	start := time.Now()
 	p, err := j.plan(ctx, rec)
-	if err != nil {
-		return 0, err
-	}
-	if p.current {
+	switch {
+	case err == nil && p.current:
 		return RewrapCurrent, nil
-	}
-	if j.opts.DryRun {
+	case err == nil && j.opts.DryRun:
 		return RewrapMoved, nil
+	case err == nil:
+		did = RewrapMoved
+		var partly bool
+		if partly, err = j.carryOut(ctx, p); partly {
+			did = RewrapPartly
+		}
 	}
-	partly, err := j.carryOut(ctx, p)
-	if changedMeanwhile(err) {
+	if errors.Is(err, errOvertaken) {
 		return 0, err
 	}
 	event := Event{
-		Kind: KeyRewrapped, ContextHash: p.c.Hash, Context: p.c.Pairs,
+		Kind: KeyRewrapped, ContextHash: rec.ContextHash, Context: rec.Context.WithoutNamespace(),
 		KeyID: rec.KeyID, Err: err, Duration: time.Since(start),
 	}
-	switch eventErr := j.r.emit(ctx, event); {
+	eventErr := error(nil)
+	if !j.opts.DryRun {
+		eventErr = j.r.emit(ctx, event)
+	}
+	switch {
 	case err != nil && eventErr != nil:
 		return 0, fmt.Errorf("%w; moreover: %w", err, eventErr)
-	case err != nil || eventErr != nil:
-		return 0, errors.Join(err, eventErr)
-	case partly:
-		return RewrapPartly, nil
+	case err != nil:
+		return 0, err
 	}
-	return RewrapMoved, nil
+	return did, eventErr
 }
 
 // carryOut wraps the key as the plan says and stores it, if the policy still
@@ -152,7 +182,11 @@ func (j *Rewrapping) carryOut(ctx context.Context, p plan) (partly bool, err err
 	}
 	rec := p.rec
 	rec.Quorum, rec.Wrappings, rec.RewrappedAt = p.choice.Quorum, wrappings, time.Now().UTC()
-	if err := j.r.cfg.Store.UpdateKey(ctx, rec); err != nil {
+	err = j.r.cfg.Store.UpdateKey(ctx, rec)
+	if errors.Is(err, storage.ErrVersionConflict) || errors.Is(err, storage.ErrNotFound) {
+		return false, errOvertaken
+	}
+	if err != nil {
 		return false, fmt.Errorf("storing key %s wrapped anew: %w", rec.KeyID.Short(), err)
 	}
 	return partly, nil
@@ -166,8 +200,14 @@ type plan struct {
 	olds   []kek.Wrapper // of rec.Wrappings
 	b      kek.Binding
 
-	redo    []bool // by KEK of the choice: its wrapping is there and not of its newest version
-	current bool   // there is nothing to do
+	parts   []planned // by KEK of the choice
+	current bool      // there is nothing to do
+}
+
+// planned is what is to be done with one KEK's wrapping that is there.
+type planned struct {
+	redo    bool  // it is of an older version than the newest, as far as is known
+	unknown error // why that couldn't be told
 }
 
 // plan compares a record with what the policy says.
@@ -176,6 +216,9 @@ func (j *Rewrapping) plan(ctx context.Context, rec storage.KeyRecord) (p plan, e
 	if p.c, err = j.r.contextOf(rec); err != nil {
 		return p, err
 	}
+	if len(rec.Wrappings) == 0 {
+		return p, fmt.Errorf("%w: key %s is %v and has no wrappings", storage.ErrCorrupt, rec.KeyID.Short(), rec.State)
+	}
 	if p.choice, err = j.r.choose(ctx, p.c); err != nil {
 		return p, err
 	}
@@ -183,19 +226,27 @@ func (j *Rewrapping) plan(ctx context.Context, rec storage.KeyRecord) (p plan, e
 		return p, fmt.Errorf("key %s of context %s: %w", rec.KeyID.Short(), p.c.Hash.Short(), err)
 	}
 	p.b = j.r.binding(p.c, rec.KeyID, rec.Purpose, rec.Version)
-	p.redo = make([]bool, len(p.choice.KEKs))
-	p.current = p.sameMembers()
+	p.parts = make([]planned, len(p.choice.KEKs))
+	same := p.sameMembers()
+	if p.choice.Quorum == keyctx.AllOf && !same {
+		return p, nil // it is split anew, whatever the versions
+	}
+	p.current = same
+	var unknown []error
 	for i, w := range p.choice.KEKs {
-		blob := p.old(w)
-		if blob == nil {
-			continue
+		if blob := p.old(w); blob != nil {
+			p.parts[i] = j.judge(ctx, w, blob, p.b)
+			p.current = p.current && !p.parts[i].redo
+			unknown = append(unknown, p.parts[i].unknown)
 		}
-		if p.redo[i], err = j.stale(ctx, w, blob); err != nil && p.choice.Quorum == keyctx.AllOf {
-			return p, err
-		}
-		// An any-of KEK that can't be asked is found out, if it matters, when its
-		// wrapping is looked at.
-		p.current = p.current && !p.redo[i] && err == nil
+	}
+	// One whose version can't be told isn't current, and isn't stale. With nothing
+	// else to do there is nothing to be said but that.
+	if err := firstUnrecorded(unknown); err != nil {
+		return p, err
+	}
+	if err := joinAny(unknown); err != nil && (p.current || p.choice.Quorum == keyctx.AllOf) {
+		return p, fmt.Errorf("which version wrapped key %s: %w", rec.KeyID.Short(), err)
 	}
 	return p, nil
 }
@@ -224,27 +275,26 @@ func (r *Keyring) contextOf(rec storage.KeyRecord) (Context, error) {
 	return Context{Hash: hash, Pairs: rec.Context.WithoutNamespace()}, nil
 }
 
-// stale reports whether a wrapping is known to be of an older version of its KEK
-// than the newest.
-func (j *Rewrapping) stale(ctx context.Context, w kek.Wrapper, blob []byte) (bool, error) {
+// judge says what is to be done with what w wrapped.
+func (j *Rewrapping) judge(ctx context.Context, w kek.Wrapper, blob []byte, b kek.Binding) planned {
 	if j.opts.Force {
-		return true, nil
+		return planned{redo: true}
 	}
 	teller, tells := w.(kek.VersionTeller)
 	checker, checks := w.(kek.Checker)
 	if !tells || !checks {
-		return false, nil
+		return planned{}
 	}
 	version := teller.WrappedVersion(blob)
 	if version == "" {
-		return false, nil
+		return planned{}
 	}
-	newest, err := j.primary(ctx, checker)
-	return err == nil && newest != "" && newest != version, err
+	newest, err := j.primary(ctx, checker, b)
+	return planned{redo: err == nil && newest != "" && newest != version, unknown: err}
 }
 
 // primary returns the newest version of a KEK.
-func (j *Rewrapping) primary(ctx context.Context, w kek.Checker) (string, error) {
+func (j *Rewrapping) primary(ctx context.Context, w kek.Checker, b kek.Binding) (version string, err error) {
 	uri := w.URI()
 	j.mu.Lock()
 	known, ok := j.primaries[uri]
@@ -252,7 +302,10 @@ func (j *Rewrapping) primary(ctx context.Context, w kek.Checker) (string, error)
 	if ok && time.Since(known.at) < primaryFor {
 		return known.version, nil
 	}
-	version, err := j.r.callCheck(ctx, w)
+	err = j.r.retry(ctx, func() error {
+		version, err = j.r.callCheck(ctx, w, b)
+		return err
+	})
 	if err != nil {
 		return "", err
 	}

@@ -3,9 +3,9 @@ package keyring
 import (
 	"context"
 	"crypto/subtle"
-	"errors"
+	"fmt"
 	"slices"
-	"sync"
+	"sync/atomic"
 
 	"github.com/embedvault/vault/envelope"
 	"github.com/embedvault/vault/kek"
@@ -16,18 +16,8 @@ import (
 // and is the key, or a share of it, except where partly says that a KEK of an
 // any-of couldn't be asked.
 func (j *Rewrapping) wrappings(ctx context.Context, p plan) (ws []keyctx.Wrapping, partly bool, err error) {
-	// The key is unwrapped here only if a KEK has to be shown it.
-	var shown *envelope.Key
-	key := sync.OnceValues(func() (k *envelope.Key, err error) {
-		k, err = j.unwrapOld(ctx, p)
-		shown = k
-		return k, err
-	})
-	defer func() {
-		if shown != nil {
-			shown.Destroy()
-		}
-	}()
+	key := newShown(func() (*envelope.Key, error) { return j.unwrapOld(ctx, p) })
+	defer key.destroy()
 	switch {
 	case p.choice.Quorum == keyctx.AnyOf:
 		ws, partly, err = j.anyOf(ctx, p, key)
@@ -35,7 +25,7 @@ func (j *Rewrapping) wrappings(ctx context.Context, p plan) (ws []keyctx.Wrappin
 		ws, err = j.sharesAnew(ctx, p)
 	default: // other members: split anew
 		var k *envelope.Key
-		if k, err = key(); err == nil {
+		if k, err = key.get(ctx); err == nil {
 			ws, err = j.r.wrap(ctx, p.choice, k, p.b, true)
 		}
 	}
@@ -44,6 +34,42 @@ func (j *Rewrapping) wrappings(ctx context.Context, p plan) (ws []keyctx.Wrappin
 	}
 	sortWrappings(ws)
 	return ws, partly, nil
+}
+
+// shown is the key of a record, which is unwrapped in this process only if a KEK
+// has to be shown it, and then once for all that need it.
+type shown struct {
+	unwrap  func() (*envelope.Key, error)
+	claimed atomic.Bool
+	done    chan struct{} // closed when key and err are set
+	key     *envelope.Key
+	err     error
+}
+
+func newShown(unwrap func() (*envelope.Key, error)) *shown {
+	return &shown{unwrap: unwrap, done: make(chan struct{})}
+}
+
+func (s *shown) get(ctx context.Context) (*envelope.Key, error) {
+	if s.claimed.CompareAndSwap(false, true) {
+		s.err = fmt.Errorf("%w: %w", kek.ErrUnavailable, errGoexit)
+		defer close(s.done)
+		s.key, s.err = s.unwrap()
+		return s.key, s.err
+	}
+	select {
+	case <-s.done:
+		return s.key, s.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", kek.ErrUnavailable, ctx.Err())
+	}
+}
+
+// destroy zeroes the key. Nobody uses it any more.
+func (s *shown) destroy() {
+	if s.key != nil {
+		s.key.Destroy()
+	}
 }
 
 // unwrapOld returns the key that the record holds.
@@ -65,17 +91,18 @@ func (j *Rewrapping) unwrapOld(ctx context.Context, p plan) (key *envelope.Key, 
 
 // anyOf has every KEK of the choice wrap the key, unless it has done so. One that
 // can't be asked keeps what it wrapped before, if there is anything.
-func (j *Rewrapping) anyOf(ctx context.Context, p plan, key func() (*envelope.Key, error)) (ws []keyctx.Wrapping, partly bool, err error) {
+func (j *Rewrapping) anyOf(ctx context.Context, p plan, key *shown) (ws []keyctx.Wrapping, partly bool, err error) {
 	parts := make([]part, len(p.choice.KEKs))
-	errs := j.r.each(p.choice.KEKs, func(i int) (err error) {
-		w := p.choice.KEKs[i]
-		parts[i], err = j.part(ctx, w, p.old(w), p.redo[i], key, p.b)
-		return err
+	errs := j.r.each(p.choice.KEKs, func(i int) error {
+		return j.r.retry(ctx, func() (err error) {
+			parts[i], err = j.part(ctx, p, i, key)
+			return err
+		})
 	})
 	if err := firstUnrecorded(errs); err != nil {
 		return nil, false, err
 	}
-	checked, changed := false, false
+	checked, changed := false, p.someLeave()
 	for i, part := range parts {
 		if part.blob == nil {
 			continue
@@ -84,11 +111,17 @@ func (j *Rewrapping) anyOf(ctx context.Context, p plan, key func() (*envelope.Ke
 		checked = checked || part.checked
 		changed = changed || part.fresh
 	}
-	changed = changed || len(ws) != len(p.rec.Wrappings)
 	if err = joinAny(errs); err != nil && !(checked && changed) {
 		return nil, false, err
 	}
 	return ws, err != nil, nil
+}
+
+// someLeave reports whether a wrapping is there that the choice has no use for.
+func (p *plan) someLeave() bool {
+	return p.rec.Quorum != p.choice.Quorum || slices.ContainsFunc(p.rec.Wrappings, func(wr keyctx.Wrapping) bool {
+		return indexOf(p.choice.KEKs, wr.URI) < 0
+	})
 }
 
 // sameMembers reports whether every KEK of the choice, and no other, has wrapped
@@ -105,45 +138,50 @@ type part struct {
 	checked bool   // blob was unwrapped, and is the key
 }
 
-// part returns the key wrapped under w. old is what w wrapped before, or nil;
-// redo says that it is to be done anew all the same.
-func (j *Rewrapping) part(ctx context.Context, w kek.Wrapper, old []byte, redo bool, key func() (*envelope.Key, error), b kek.Binding) (part, error) {
-	if old != nil {
-		blob, err := old, error(nil)
-		if redo {
-			blob, err = j.under(ctx, w, old, b)
+// part returns the key wrapped under the KEK i of the choice. With an error it
+// returns what the KEK had wrapped before, if anything: that may well be good.
+func (j *Rewrapping) part(ctx context.Context, p plan, i int, key *shown) (part, error) {
+	w, had := p.choice.KEKs[i], part{blob: p.old(p.choice.KEKs[i])}
+	if had.blob != nil {
+		if err := p.parts[i].unknown; err != nil {
+			return had, err
+		}
+		blob, err := had.blob, error(nil)
+		if p.parts[i].redo {
+			blob, err = j.under(ctx, w, had.blob, p.b)
 		}
 		if err == nil {
-			err = j.isKey(ctx, w, blob, b)
+			err = j.isKey(ctx, w, blob, p.b)
 		}
 		switch {
 		case err == nil:
-			return part{blob: blob, fresh: redo, checked: true}, nil
+			return part{blob: blob, fresh: p.parts[i].redo, checked: true}, nil
 		case kek.Class(err) != kek.ErrCorrupt:
-			return part{blob: old}, err // it may well be good
+			return had, err
 		}
 		// It is not the key: perhaps another KEK has it.
 	}
-	k, err := key()
+	k, err := key.get(ctx)
 	if err != nil {
-		return part{}, err
+		return had, err
 	}
 	secret, err := k.AppendSecret(make([]byte, 0, envelope.KeySize))
 	if err != nil {
-		return part{}, err
+		return had, err
 	}
 	defer clear(secret)
-	wr, err := j.r.wrapOne(ctx, w, secret, b, true)
-	return part{blob: wr.Wrapped, fresh: err == nil, checked: err == nil}, err
+	wr, err := j.r.wrapOne(ctx, w, secret, p.b, true)
+	if err != nil {
+		return had, err
+	}
+	return part{blob: wr.Wrapped, fresh: true, checked: true}, nil
 }
 
 // under returns what w wrapped, a key or a share, wrapped by w's newest version:
 // by the KMS itself where it can do that.
 func (j *Rewrapping) under(ctx context.Context, w kek.Wrapper, old []byte, b kek.Binding) ([]byte, error) {
-	if batch := j.batcher(w); batch != nil {
-		return j.r.call(ctx, w, askRewrap, b, func(ctx context.Context, b kek.Binding) ([]byte, error) {
-			return batch.do(ctx, askRewrap, kek.BatchItem{Wrapped: old, Binding: b})
-		})
+	if batcher, key, ok := batching(w, askRewrap); ok {
+		return j.inBatch(ctx, batcher, key, old, b)
 	}
 	if rw, ok := w.(kek.Rewrapper); ok {
 		return j.r.callRewrap(ctx, rw, old, b)
@@ -158,10 +196,8 @@ func (j *Rewrapping) under(ctx context.Context, w kek.Wrapper, old []byte, b kek
 
 // unwrapOne is callUnwrap, in batches where the KMS takes them.
 func (j *Rewrapping) unwrapOne(ctx context.Context, w kek.Wrapper, blob []byte, b kek.Binding) ([]byte, error) {
-	if batch := j.batcher(w); batch != nil {
-		return j.r.call(ctx, w, askUnwrap, b, func(ctx context.Context, b kek.Binding) ([]byte, error) {
-			return batch.do(ctx, askUnwrap, kek.BatchItem{Wrapped: blob, Binding: b})
-		})
+	if batcher, key, ok := batching(w, askUnwrap); ok {
+		return j.inBatch(ctx, batcher, key, blob, b)
 	}
 	return j.r.callUnwrap(ctx, w, blob, b)
 }
@@ -193,24 +229,20 @@ func (j *Rewrapping) sharesAnew(ctx context.Context, p plan) ([]keyctx.Wrapping,
 			clear(s)
 		}
 	}()
-	err := joinAll(j.r.each(p.choice.KEKs, func(i int) (err error) {
-		w := p.choice.KEKs[i]
-		blob := p.old(w)
-		if p.redo[i] {
-			if blob, err = j.under(ctx, w, blob, p.b); err != nil {
-				return err
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := j.r.each(p.choice.KEKs, func(i int) error {
+		return j.r.retry(ctx, func() (err error) {
+			if ws[i], shares[i], err = j.share(ctx, p, i); kek.Class(err) == kek.ErrDenied {
+				cancel()
 			}
-		}
-		if err = checkBlob(w, blob); err != nil {
 			return err
-		}
-		ws[i] = keyctx.Wrapping{URI: w.URI(), Wrapped: blob}
-		if shares[i], err = j.unwrapOne(ctx, w, blob, p.b); err == nil {
-			err = checkLen(shares[i])
-		}
-		return err
-	}))
-	if err != nil {
+		})
+	})
+	if err := firstUnrecorded(errs); err != nil {
+		return nil, err
+	}
+	if err := joinAll(errs); err != nil {
 		return nil, err
 	}
 	secret := make([]byte, envelope.KeySize)
@@ -225,4 +257,25 @@ func (j *Rewrapping) sharesAnew(ctx context.Context, p plan) ([]keyctx.Wrapping,
 	return ws, nil
 }
 
-var errNoResult = errors.New("the driver gave no result for an item of a batch")
+// share returns the share of one member of an all-of, wrapped under its newest
+// version, and the share itself.
+func (j *Rewrapping) share(ctx context.Context, p plan, i int) (wr keyctx.Wrapping, secret []byte, err error) {
+	w := p.choice.KEKs[i]
+	wr = keyctx.Wrapping{URI: w.URI(), Wrapped: p.old(w)}
+	if p.parts[i].redo {
+		if wr.Wrapped, err = j.under(ctx, w, wr.Wrapped, p.b); err != nil {
+			return wr, nil, err
+		}
+	}
+	if err := checkBlob(w, wr.Wrapped); err != nil {
+		return wr, nil, err
+	}
+	if secret, err = j.unwrapOne(ctx, w, wr.Wrapped, p.b); err != nil {
+		return wr, nil, err
+	}
+	if err := checkLen(secret); err != nil {
+		clear(secret)
+		return wr, nil, err
+	}
+	return wr, secret, nil
+}

@@ -56,15 +56,14 @@ const hedgeAfter = time.Second
 
 // unwrapAny asks one KEK after the other until one gives the key, those that
 // have not been answering last. The next is asked when the one before has
-// failed, or takes long.
+// failed, or takes long. One that takes long is let finish, unless nothing may
+// outlive the call: only so can one that is slow be told from one that is dead.
 func (r *Keyring) unwrapAny(ctx context.Context, keks []kek.Wrapper, w wrapped, b kek.Binding) (*envelope.Key, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	asked := &asking{r: r, results: make(chan answer, len(keks))}
+	asked := newAsking(ctx, r, len(keks))
 	defer asked.end()
 	errs := make([]error, len(keks))
 	for n, i := range r.answeringFirst(keks) {
-		if !asked.ask(ctx, i, keks[i], w.wrappings[i].Wrapped, b) {
+		if !asked.ask(i, keks[i], w.wrappings[i].Wrapped, b) {
 			return nil, ErrClosed
 		}
 		if key := asked.await(errs, hedge(ctx, len(keks)-n-1)); key != nil {
@@ -91,11 +90,22 @@ func recorded(key *envelope.Key, errs []error) (*envelope.Key, error) {
 // asking is several KEKs being asked for one key.
 type asking struct {
 	r       *Keyring
+	ctx     context.Context // of the calls: ends with the caller's while it waits, and with Close
+	cancel  context.CancelFunc
+	unlink  []func() bool
 	results chan answer // has room for all
 	open    int         // asked, and not yet answered
 
-	mu   sync.Mutex // guards over
-	over bool       // nobody takes answers any more
+	mu      sync.Mutex // guards what follows
+	running int        // calls under way
+	over    bool       // nobody takes answers any more
+}
+
+func newAsking(ctx context.Context, r *Keyring, n int) *asking {
+	a := &asking{r: r, results: make(chan answer, n)}
+	a.ctx, a.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	a.unlink = []func() bool{context.AfterFunc(ctx, a.cancel), context.AfterFunc(r.done, a.cancel)}
+	return a
 }
 
 // answer is what the KEK with this index gave.
@@ -109,22 +119,27 @@ type answer struct {
 const forever = time.Duration(1<<63 - 1)
 
 // ask has w unwrap in a goroutine of its own; false if the keyring is closed.
-func (a *asking) ask(ctx context.Context, i int, w kek.Wrapper, blob []byte, b kek.Binding) bool {
+func (a *asking) ask(i int, w kek.Wrapper, blob []byte, b kek.Binding) bool {
+	a.mu.Lock()
+	a.running++
+	a.mu.Unlock()
 	ok := a.r.goRun(func() {
+		got := answer{i, nil, fmt.Errorf("%w: %w", kek.ErrUnavailable, errGoexit)}
 		defer func() {
-			if p := recover(); p != nil { // of a URI method: see call for the rest
-				a.deliver(answer{i, nil, fmt.Errorf("%w: %s", kek.ErrUnavailable, panicText(p))})
+			if p := recover(); p != nil { // of a URI method: see guarded for the rest
+				got.err = fmt.Errorf("%w: %s", kek.ErrUnavailable, panicText(p))
 			}
+			a.deliver(got)
 		}()
-		secret, err := a.r.callUnwrap(ctx, w, blob, b)
-		var key *envelope.Key
-		if err == nil {
-			key, err = checkID(secret, b)
+		var secret []byte
+		if secret, got.err = a.r.callUnwrap(a.ctx, w, blob, b); got.err == nil {
+			got.key, got.err = checkID(secret, b)
 		}
-		a.deliver(answer{i, key, err})
 	})
 	if ok {
 		a.open++
+	} else {
+		a.deliver(answer{i: i, err: ErrClosed})
 	}
 	return ok
 }
@@ -133,15 +148,24 @@ func (a *asking) ask(ctx context.Context, i int, w kek.Wrapper, blob []byte, b k
 func (a *asking) deliver(got answer) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.running--
 	if !a.over {
 		a.results <- got
-	} else if got.key != nil {
+		return
+	}
+	if got.key != nil {
 		got.key.Destroy()
+	}
+	if a.running == 0 {
+		a.unlink[1]()
+		a.cancel()
 	}
 }
 
-// end zeroes what was delivered and not taken.
+// end zeroes what was delivered and not taken. What is still under way goes on
+// without the caller, unless nothing may.
 func (a *asking) end() {
+	a.unlink[0]()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.over = true
@@ -149,6 +173,12 @@ func (a *asking) end() {
 		if got := <-a.results; got.key != nil {
 			got.key.Destroy()
 		}
+	}
+	if a.running == 0 {
+		a.unlink[1]()
+	}
+	if a.running == 0 || a.r.cfg.NoBackground {
+		a.cancel()
 	}
 }
 
@@ -193,9 +223,14 @@ func hedge(ctx context.Context, left int) time.Duration {
 // unwrapAll asks all KEKs at once and puts their shares together.
 func (r *Keyring) unwrapAll(ctx context.Context, keks []kek.Wrapper, w wrapped, b kek.Binding) (*envelope.Key, error) {
 	shares := make([][]byte, len(keks))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	err := joinAll(r.each(keks, func(i int) (err error) {
 		if shares[i], err = r.callUnwrap(ctx, keks[i], w.wrappings[i].Wrapped, b); err == nil {
 			err = checkLen(shares[i])
+		}
+		if kek.Class(err) == kek.ErrDenied {
+			cancel() // that is the answer: don't wait for one that hangs
 		}
 		return err
 	}))

@@ -217,7 +217,10 @@ func joinAll(errs []error) error {
 // others' texts.
 func join(errs []error, order ...error) error {
 	for _, class := range order {
-		i := slices.IndexFunc(errs, func(err error) bool { return err != nil && kek.Class(err) == class })
+		i := slices.IndexFunc(errs, func(err error) bool { return kek.Class(err) == class && !errors.Is(err, errClosedGate) })
+		if i < 0 { // of those that weren't asked only if there is no other: see retry
+			i = slices.IndexFunc(errs, func(err error) bool { return kek.Class(err) == class })
+		}
 		if i < 0 {
 			continue
 		}
