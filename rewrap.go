@@ -55,7 +55,7 @@ type RewrapOptions struct {
 	Job string
 
 	// Progress is called after every few hundred keys, on the caller's goroutine,
-	// with the counts so far.
+	// with the counts so far. It must not close the vault, which waits for it.
 	Progress func(RewrapReport)
 }
 
@@ -117,7 +117,11 @@ func (v *Vault) Rewrap(ctx context.Context, opts RewrapOptions) (RewrapReport, e
 		opts: opts,
 		ring: v.ring.NewRewrapping(keyring.RewrapOptions{DryRun: opts.DryRun, Force: opts.Force}),
 	}
-	if err := p.run(ctx); err != nil {
+	err = p.run(ctx)
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, ErrClosed) && !errors.Is(err, ErrClosed) {
+		err = fmt.Errorf("%w: %v", ErrClosed, err)
+	}
+	if err != nil {
 		return p.report, fmt.Errorf("vault: rewrap: %w", err)
 	}
 	return p.report, nil

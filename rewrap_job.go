@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
+	"time"
 
 	"github.com/embedvault/vault/storage"
 )
@@ -76,11 +77,17 @@ func parseJob(value []byte) (*rewrapJob, error) {
 	return job, nil
 }
 
+// jobTimeout bounds the note of what was done, which is made also if ctx has
+// ended: that is when it is needed.
+const jobTimeout = 10 * time.Second
+
 // saveJob notes that everything before the cursor is done.
 func (p *rewrapPass) saveJob(ctx context.Context, job *rewrapJob, cursor string) error {
 	if job.name == "" {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), jobTimeout)
+	defer cancel()
 	job.Cursor, job.Report = cursor, p.report
 	value, err := json.Marshal(job)
 	if err != nil {

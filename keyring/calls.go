@@ -25,7 +25,7 @@ type kekState struct {
 // where it knows of very many.
 const (
 	manyKEKs  = 10_000
-	idleAfter = 10 * time.Minute
+	idleAfter = time.Minute
 )
 
 // stateOf returns the state of the KEK with this URI.

@@ -132,7 +132,7 @@ func TestCircuitBreaker(t *testing.T) {
 				if s := w.Stats().KEKs[w.kek.URI()]; s.Rejected < 1000 || s.Unavailable != uint64(calls) {
 					t.Errorf("stats %+v", s)
 				}
-				time.Sleep(5*time.Second + 1)
+				time.Sleep(6 * time.Second) // a try that its callers had left may have ended since
 				fail(2000, 100)
 				if got := w.kek.Calls() - calls; got != 1 {
 					t.Errorf("%d calls were tried after the pause, want 1", got)
@@ -191,16 +191,18 @@ func TestHastyCallers(t *testing.T) {
 	})
 }
 
-// throttled answers a share of all calls with an error of class unavailable.
+// throttled answers a share of all calls with an error of class unavailable. Which
+// ones is the same in every run.
 type throttled struct {
 	*memkek.KEK
 	percent int
-	refused *atomic.Int64
+	rand    *rand.Rand // calls come one after the other
+	refused *int
 }
 
 func (k throttled) turn() error {
-	if rand.IntN(100) < k.percent {
-		k.refused.Add(1)
+	if k.rand.IntN(100) < k.percent {
+		*k.refused++
 		return kek.ErrUnavailable
 	}
 	return nil
@@ -225,8 +227,8 @@ func (k throttled) Unwrap(ctx context.Context, wrapped []byte, b kek.Binding) ([
 func TestThrottling(t *testing.T) {
 	for percent, atMost := range map[int]int{1: 5, 50: 600} { // of 1,000: see retry
 		synctest.Test(t, func(t *testing.T) {
-			var refused atomic.Int64
-			k := throttled{memkek.New("test"), percent, &refused}
+			var refused int
+			k := throttled{memkek.New("test"), percent, rand.New(rand.NewPCG(1, uint64(percent))), &refused}
 			w := newWorldOn(t, k.KEK, memstore.New(), withPolicy(kek.Fixed(k)))
 			failed := 0
 			var ids []keyctx.KeyID
@@ -240,7 +242,7 @@ func TestThrottling(t *testing.T) {
 				ids = append(ids, key.ID())
 				key.Release()
 			}
-			if failed > atMost || refused.Load() == 0 {
+			if failed > atMost || refused == 0 {
 				t.Errorf("%d %%: %d of 1,000 failed, want at most %d", percent, failed, atMost)
 			}
 			if s := w.Stats().KEKs[k.URI()]; s.Rejected > 0 {

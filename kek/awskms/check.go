@@ -54,7 +54,9 @@ func (k *KEK) describe(ctx context.Context) (*types.KeyMetadata, error) {
 	if err := ended(ctx); err != nil {
 		return nil, err
 	}
-	out, err := k.client.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &k.arn, GrantTokens: k.options.GrantTokens}, limitAnswer)
+	out, err := await(ctx, k.calls, nil, func([]byte) (*kms.DescribeKeyOutput, error) {
+		return k.client.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &k.arn, GrantTokens: k.tokens()}, limitAnswer)
+	}, func(*kms.DescribeKeyOutput) {})
 	if err != nil {
 		return nil, k.failed(ctx, err, kek.Binding{}, nil)
 	}
@@ -66,7 +68,9 @@ func (k *KEK) describe(ctx context.Context) (*types.KeyMetadata, error) {
 
 // rotates asks whether KMS rotates the key by itself.
 func (k *KEK) rotates(ctx context.Context) (bool, error) {
-	out, err := k.client.GetKeyRotationStatus(ctx, &kms.GetKeyRotationStatusInput{KeyId: &k.arn}, limitAnswer)
+	out, err := await(ctx, k.calls, nil, func([]byte) (*kms.GetKeyRotationStatusOutput, error) {
+		return k.client.GetKeyRotationStatus(ctx, &kms.GetKeyRotationStatusInput{KeyId: &k.arn}, limitAnswer)
+	}, func(*kms.GetKeyRotationStatusOutput) {})
 	if err == nil {
 		return out.KeyRotationEnabled, nil
 	}

@@ -24,7 +24,7 @@ var classes = map[string]error{
 	"NotAuthorized":               kek.ErrDenied,
 	"OptInRequired":               kek.ErrDenied, // the account isn't subscribed
 	"DisabledException":           kek.ErrDenied,
-	"KMSInvalidStateException":    kek.ErrDenied, // pending deletion, pending import, …; see states
+	"KMSInvalidStateException":    kek.ErrDenied, // or otherwise: see states
 	"NotFoundException":           kek.ErrDenied, // of the key: it was deleted
 	"InvalidArnException":         kek.ErrDenied, // our ARN is well formed; it isn't one here
 	"InvalidKeyUsageException":    kek.ErrDenied,
@@ -65,23 +65,30 @@ var classes = map[string]error{
 
 // states sorts KMSInvalidStateException further, by its text, since KMS has no
 // code for what it means. For keys in custom key stores it "represents a general
-// failure with many possible causes" (its documentation in the KMS model).
-// Without one of these texts it is denied.
+// failure with many possible causes" (its documentation in the KMS model), among
+// them every trouble of a network. So what isn't here is unavailable.
 //
-// Sources: KMS Developer Guide, "Troubleshooting external key stores" (latency
-// and timeout errors; decryption errors) and "Key states of KMS keys", which
-// calls Creating and Updating transient. A key store that was disconnected, "is
-// unavailable", is the customer's own switch: denied.
+// Sources: KMS Developer Guide, "Key states of KMS keys", "Troubleshooting
+// external key stores" and "Troubleshooting a custom key store" (CloudHSM). A key
+// store that was disconnected, "is unavailable", is the customer's own switch, and
+// so is what they do to the key in their external key manager: denied. A proxy
+// that can't authenticate KMS, doesn't answer, answers nonsense or is unhealthy
+// says nothing about the key.
 var states = []struct {
 	text  string
 	class error
+	ofKey bool // the text stands behind the key's ARN, not in a longer story
 }{
-	{"specified ciphertext or additional authenticated data is corrupted", kek.ErrCorrupt},
-	{"ciphertext that the external key store proxy submitted for decryption", kek.ErrCorrupt},
-	{"did not respond", kek.ErrUnavailable},
-	{"cannot communicate with the external key store proxy", kek.ErrUnavailable},
-	{" is creating", kek.ErrUnavailable},
-	{" is updating", kek.ErrUnavailable},
+	{" is pending deletion", kek.ErrDenied, true}, // also of a replica
+	{" is pending import", kek.ErrDenied, true},
+	{" is unavailable", kek.ErrDenied, true},
+	{"could not find the external key", kek.ErrDenied, false},
+	{"the external key is not enabled", kek.ErrDenied, false},
+	{"the external key does not support the requested operation", kek.ErrDenied, false},
+	{"external key store proxy denied access to the operation", kek.ErrDenied, false},
+
+	{"specified ciphertext or additional authenticated data is corrupted", kek.ErrCorrupt, false},
+	{"ciphertext that the external key store proxy submitted for decryption", kek.ErrCorrupt, false},
 }
 
 // classOf returns the class of an error of the SDK's.
@@ -90,8 +97,12 @@ func classOf(err error) error {
 	if !errors.As(err, &api) {
 		return kek.ErrUnavailable
 	}
-	if !fromKMS(err) {
-		return classOfCredentials(err, api)
+	switch answeredBy(err) {
+	case kms.ServiceID:
+	case "STS":
+		return classOfRole(api)
+	default:
+		return kek.ErrUnavailable
 	}
 	class, known := classes[api.ErrorCode()]
 	switch {
@@ -105,20 +116,17 @@ func classOf(err error) error {
 
 func classOfState(message string) error {
 	for _, s := range states {
-		if strings.Contains(message, s.text) {
+		if strings.Contains(message, s.text) && (!s.ofKey || strings.HasPrefix(message, "arn:")) {
 			return s.class
 		}
 	}
-	return classes["KMSInvalidStateException"]
+	return kek.ErrUnavailable
 }
 
-// classOfCredentials is for errors on the way to credentials. Only one thing
-// there says that access was taken away: STS refuses the role, because the
+// classOfRole is for answers of STS, which is asked for credentials. Only one
+// thing there says that access was taken away: it refuses the role, because the
 // customer removed the trust in it, or knows our own access key no longer.
-func classOfCredentials(err error, api smithy.APIError) error {
-	if serviceOf(err) != "STS" {
-		return kek.ErrUnavailable
-	}
+func classOfRole(api smithy.APIError) error {
 	switch api.ErrorCode() {
 	case "AccessDenied", "AccessDeniedException", "InvalidClientTokenId", "UnrecognizedClientException":
 		return kek.ErrDenied
@@ -126,31 +134,29 @@ func classOfCredentials(err error, api smithy.APIError) error {
 	return kek.ErrUnavailable
 }
 
-// fromKMS reports whether err is an answer of KMS, and not one of a service
-// that was asked for credentials first: a response that no other service's
-// operation stands before in the chain.
-func fromKMS(err error) bool {
+// blamesCiphertext reports whether KMS refuses access in words about the
+// ciphertext ("the ciphertext refers to a customer master key that …", "the
+// resource associated with this ciphertext") and not about the key that was named.
+func blamesCiphertext(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && strings.HasPrefix(api.ErrorCode(), "AccessDenied") && strings.Contains(api.ErrorMessage(), "ciphertext")
+}
+
+// answeredBy returns the service whose answer err is, or "" if it is no answer
+// of one: the service of the last operation that stands before a response. Before
+// KMS is asked for anything, STS may be asked for credentials, and before STS
+// another; and the endpoint that hands credentials to a container has answers
+// like theirs, but no operation and no response in the chain.
+func answeredBy(err error) (service string) {
 	for ; err != nil; err = next(err) {
 		switch e := err.(type) {
 		case *smithy.OperationError:
-			if e.ServiceID != kms.ServiceID {
-				return false
-			}
+			service = e.ServiceID
 		case *awshttp.ResponseError:
-			return true
+			return service
 		}
 	}
-	return false
-}
-
-// serviceOf returns the service of the last operation in the chain.
-func serviceOf(err error) (service string) {
-	for ; err != nil; err = next(err) {
-		if op, ok := err.(*smithy.OperationError); ok {
-			service = op.ServiceID
-		}
-	}
-	return service
+	return ""
 }
 
 // next goes down the chain, to the first of several errors that has an API error.

@@ -16,8 +16,10 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/embedvault/vault/kek"
 	"github.com/embedvault/vault/kek/awskms"
 	"github.com/embedvault/vault/kek/awskms/awskmstest"
@@ -43,7 +45,9 @@ func TestOwnersChanges(t *testing.T) {
 		"no permission to encrypt": {func(b *bench) { b.key.Deny(b.principal, "kms:Encrypt") }, kek.ErrDenied, []string{"Unwrap", "Rewrap", "Check"}},
 		"no permission to rewrap":  {func(b *bench) { b.key.Deny(b.principal, "kms:ReEncryptTo") }, kek.ErrDenied, []string{"Wrap", "Unwrap", "Check"}},
 		"no permission to look":    {func(b *bench) { b.key.Deny(b.principal, "kms:DescribeKey") }, kek.ErrDenied, []string{"Wrap", "Unwrap", "Rewrap"}},
-		"another tenant only": {func(b *bench) { b.key.RequireContext(map[string]string{"organization_id": "org_beta_02"}) },
+		"another tenant only": {func(b *bench) {
+			b.key.RequireContext(map[string]string{"organization_id": "org_beta_02"}, cryptographic...)
+		},
 			kek.ErrDenied, []string{"Check"}},
 		"access key deleted":  {func(b *bench) { b.principal.DeleteCredentials() }, kek.ErrDenied, nil},
 		"credentials expired": {func(b *bench) { b.principal.ExpireCredentials() }, kek.ErrUnavailable, nil},
@@ -65,7 +69,12 @@ func TestOwnersChanges(t *testing.T) {
 
 func state(s types.KeyState) func(*bench) { return func(b *bench) { b.key.SetState(s) } }
 
+// cryptographic is the actions of calls that have an encryption context.
+var cryptographic = []string{"kms:Encrypt", "kms:Decrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo"}
+
 const store = "KMSInvalidStateException"
+
+const keyARN = "arn:aws:kms:us-west-2:111122223333:key/" + uuid
 
 // errorCodes is every code of the table, and some that are not in it, as KMS would
 // answer them.
@@ -87,15 +96,37 @@ var errorCodes = []struct {
 	{"UnrecognizedClientException", "The security token included in the request is invalid.", 400, kek.ErrDenied},
 	{"InvalidClientTokenId", "", 403, kek.ErrDenied},
 
-	{store, "arn is pending deletion.", 409, kek.ErrDenied},
-	{store, "arn is unavailable.", 409, kek.ErrDenied},
-	{store, "", 409, kek.ErrDenied},
+	// Texts of KMS Developer Guide, "Key states of KMS keys".
+	{store, keyARN + " is pending deletion.", 409, kek.ErrDenied},
+	{store, keyARN + " is pending deletion (or pending replica deletion).", 409, kek.ErrDenied},
+	{store, keyARN + " is pending import.", 409, kek.ErrDenied},
+	{store, keyARN + " is unavailable.", 409, kek.ErrDenied},
+	{store, keyARN + " is creating.", 409, kek.ErrUnavailable},
+	{store, keyARN + " is in a state of the future.", 409, kek.ErrUnavailable},
+	{store, "", 409, kek.ErrUnavailable},
+	{store, "The external key manager is unavailable.", 409, kek.ErrUnavailable},
+
+	// Of "Troubleshooting external key stores", all that cryptographic operations
+	// can end with. The first four are the customer's doing.
 	{store, "The external key store proxy rejected the request because it could not find the external key.", 409, kek.ErrDenied},
+	{store, "The external key store proxy rejected the request because the external key is not enabled in the external key manager.", 409, kek.ErrDenied},
+	{store, "The external key store proxy rejected the request because the external key does not support the requested operation.", 409, kek.ErrDenied},
+	{store, "The external key store proxy denied access to the operation. Verify that the user and the external key are both authorized for this operation, and try the request again.", 409, kek.ErrDenied},
 	{store, "The external key store proxy rejected the request because the specified ciphertext or additional authenticated data is corrupted, missing, or otherwise invalid.", 409, kek.ErrCorrupt},
 	{store, "The ciphertext that the external key store proxy submitted for decryption, or the encryption context, is corrupted, missing, or otherwise invalid.", 409, kek.ErrCorrupt},
-	{store, "The external key store proxy did not respond to the request in the time allotted. Retry the request.", 409, kek.ErrUnavailable},
-	{store, "AWS KMS rejected the request because the external key store proxy did not respond in time.", 409, kek.ErrUnavailable},
+	{store, "The external key store proxy did not respond to the request in the time allotted. Retry the request. If you see this error repeatedly, report it to your external key store proxy administrator.", 409, kek.ErrUnavailable},
+	{store, "AWS KMS rejected the request because the external key store proxy did not respond in time. Retry the request.", 409, kek.ErrUnavailable},
 	{store, "AWS KMS cannot communicate with the external key store proxy. This might be a transient network issue.", 409, kek.ErrUnavailable},
+	{store, "AWS KMS cannot establish a TLS connection to the external key store proxy. Verify the TLS configuration, including its certificate.", 409, kek.ErrUnavailable},
+	{store, "AWS KMS cannot interpret the response from the external key store proxy. If you see this error repeatedly, consult your external key store proxy administrator.", 409, kek.ErrUnavailable},
+	{store, "The external key store proxy rejected the request because it cannot communicate with the external key manager. Verify that the external key store proxy configuration is correct and that the external key manager is available.", 409, kek.ErrUnavailable},
+	{store, "The external key store proxy rejected the request due to a very high request rate. Reduce the frequency of your calls using KMS keys in this external key store.", 409, kek.ErrUnavailable},
+	{store, "The external key store proxy is in an unhealthy state. If you see this message repeatedly, notify your external key store proxy administrator.", 409, kek.ErrUnavailable},
+	{store, "The external key store proxy rejected the request because it could not authenticate AWS KMS. Verify the credentials for your external key store and update if necessary.", 409, kek.ErrUnavailable},
+	{store, "The external key store proxy rejected the request because it does not support the requested cryptographic operation.", 409, kek.ErrUnavailable},
+
+	// Of "Troubleshooting a custom key store".
+	{store, "KMS cannot communicate with your CloudHSM cluster", 409, kek.ErrUnavailable},
 
 	{"InvalidCiphertextException", "", 400, kek.ErrCorrupt},
 	{"IncorrectKeyException", "", 400, kek.ErrCorrupt},
@@ -214,16 +245,24 @@ func TestNoAnswer(t *testing.T) {
 		"STS can't be reached": func(b *bench) {
 			b.credentials = failing(stsError(&net.DNSError{Err: "no such host", Name: "sts.amazonaws.com"}))
 		},
-		"STS throttles": func(b *bench) { b.credentials = failing(stsError(&smithy.GenericAPIError{Code: "Throttling"})) },
+		"STS throttles": func(b *bench) { b.credentials = failing(stsError(answered(400, "Throttling"))) },
 		"STS: the web identity expired": func(b *bench) {
-			b.credentials = failing(stsError(&smithy.GenericAPIError{Code: "ExpiredTokenException"}))
+			b.credentials = failing(stsError(answered(400, "ExpiredTokenException")))
 		},
 		"another service refuses": func(b *bench) {
 			b.credentials = failing(&smithy.OperationError{ServiceID: "SSO", OperationName: "GetRoleCredentials",
-				Err: &smithy.GenericAPIError{Code: "AccessDeniedException"}})
+				Err: answered(403, "AccessDeniedException")})
 		},
 		"a credentials endpoint refuses": func(b *bench) {
 			b.credentials = failing(&smithy.GenericAPIError{Code: "AccessDenied"})
+		},
+		// Of chained roles: STS was to be asked with credentials of another source.
+		"a credentials endpoint refuses, before STS": func(b *bench) {
+			b.credentials = failing(stsError(identity(&smithy.GenericAPIError{Code: "AccessDenied"})))
+		},
+		"another service refuses, before STS": func(b *bench) {
+			b.credentials = failing(stsError(identity(&smithy.OperationError{ServiceID: "SSO", OperationName: "GetRoleCredentials",
+				Err: answered(403, "AccessDeniedException")})))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -267,6 +306,21 @@ func stsError(err error) error {
 		&smithy.OperationError{ServiceID: "STS", OperationName: "AssumeRole", Err: err})
 }
 
+// answered is a service's answer as the SDK's clients of all services return it
+// (aws/transport/http, ResponseErrorWrapper). The client of credentials endpoints
+// returns the innermost error alone (credentials/endpointcreds/internal/client).
+func answered(status int, code string) error {
+	return &awshttp.ResponseError{RequestID: "x", ResponseError: &smithyhttp.ResponseError{
+		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status}},
+		Err:      &smithy.GenericAPIError{Code: code, Message: "no"},
+	}}
+}
+
+// identity is an error of the provider that a client asks for its own credentials.
+func identity(err error) error {
+	return fmt.Errorf("get identity: get credentials: failed to refresh cached credentials, %w", err)
+}
+
 // The customer removed the trust in our role: STS refuses it, and KMS is never
 // asked.
 func TestRoleTrustRemoved(t *testing.T) {
@@ -274,7 +328,7 @@ func TestRoleTrustRemoved(t *testing.T) {
 		b := newBench(t, awskms.Options{})
 		calls := b.srv.Calls("")
 		works := b.credentials
-		b.credentials = failing(stsError(&smithy.GenericAPIError{Code: code, Message: "User is not authorized to perform: sts:AssumeRole"}))
+		b.credentials = failing(stsError(answered(403, code)))
 		b.wantAll(kek.ErrDenied)
 		if got := b.srv.Calls(""); got != calls {
 			t.Errorf("%d calls reached KMS", got-calls)

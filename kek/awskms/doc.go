@@ -29,7 +29,9 @@
 //
 // The URI is "aws-kms://" and the key's ARN. A key of more than one Region has
 // another ARN in each; with [Options.AnyRegion] the Region is left out of the
-// URI, so that processes beside each replica share records.
+// URI, so that processes beside each replica share records. Each process gives
+// [New] the key as its own Region knows it: that Region's ARN or alias, or the ID
+// ("mrk-…"), which is the same in all.
 //
 // # Permissions
 //
@@ -48,9 +50,12 @@
 //	}
 //
 // GetKeyRotationStatus may be left out: [KEK.Check] then doesn't say that the key
-// rotates. A process that only reads needs Decrypt and DescribeKey. For a
-// customer's key the same actions stand in their key policy, with your role as
-// the principal, and in your role's own policy: KMS wants both for keys of other
+// rotates. A process that only reads needs Decrypt and DescribeKey. Every replica
+// of a multi-Region key is a resource with a key policy of its own; in a role's
+// policy "arn:aws:kms:*:111122223333:key/mrk-…" stands for all.
+//
+// For a customer's key the same actions stand in their key policy, with your role
+// as the principal, and in your role's own policy: KMS wants both for keys of other
 // accounts. The customer can add a condition on
 // kms:EncryptionContext:organization_id; then the driver must not omit pairs.
 //
@@ -74,23 +79,40 @@
 // Every error of a call matches one of package kek's classes and the SDK's own,
 // for errors.As. By what KMS answered:
 //
-//   - [kek.ErrDenied]: the key is disabled, deleted or in another state in which
-//     it doesn't work, or permission is missing, or the access key is unknown, or
-//     STS refuses the role.
+//   - [kek.ErrDenied]: the key is disabled, deleted, pending deletion or import, in
+//     a key store that was disconnected, or taken away in an external key manager;
+//     or permission is missing, or the access key is unknown, or STS refuses the
+//     role.
 //   - [kek.ErrCorrupt]: InvalidCiphertextException (also a wrong encryption
 //     context) and IncorrectKeyException; an answer of another key, or of a wrong
 //     length; wrapped bytes of no format of this driver, which make no call.
 //   - [kek.ErrUnavailable]: all else. Throttling, expired credentials, a wrong
-//     clock, 5xx, network, TLS, DNS, answers that aren't KMS's, a ctx that ended.
+//     clock, 5xx, network, TLS, DNS, a CloudHSM cluster or external key store in
+//     trouble, answers that aren't KMS's, credentials that can't be had, a ctx that
+//     ended, a panic of a transport's or a provider's.
 //
 // KMSInvalidStateException alone is sorted by its text, since KMS uses it for
-// external key stores in every trouble; classify.go has the table. Texts of
-// errors never hold the key, wrapped bytes, grant tokens or values of four bytes
-// or more of the key context, even if KMS repeats them.
+// custom key stores in every trouble; classify.go has the table, and what isn't
+// in it is unavailable.
+//
+// AccessDeniedException may mean a permission that was taken away, or, in words
+// about the ciphertext, that another key made it. In that case the driver asks by
+// a dry run, which takes no other permission, whether the call is permitted with
+// its own key. If KMS says so, the wrapped bytes are corrupt; if not, or if it
+// can't be asked, it stays denied.
+//
+// Texts of errors never hold the key, wrapped bytes, grant tokens or values of
+// four bytes or more of the key context, even if KMS repeats them as they are, or
+// as Go or JSON write them. Of a long message the first 4 KiB are looked at and at
+// most 1 KiB is quoted.
 //
 // # Limits
 //
 // Keys of 32 bytes. An encryption context of at most 8,192 bytes, as JSON; a
 // larger one goes by its hash. Answers of at most 1 MiB. The driver makes no
 // retries and sets no time limits of its own: the client's stand.
+//
+// Calls return when ctx ends, even if a provider of credentials doesn't heed it.
+// What it is asked for then goes on in a goroutine of its own. While 64 calls of a
+// KEK have been left so, further ones fail at once as unavailable.
 package awskms

@@ -2,10 +2,7 @@ package awskms
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
-	"strconv"
-	"strings"
 
 	"github.com/embedvault/vault/kek"
 )
@@ -23,10 +20,32 @@ func (f *failure) Error() string { return f.class.Error() + ": " + f.text }
 // Unwrap makes the class match, and the SDK's own error.
 func (f *failure) Unwrap() []error { return append([]error{f.class}, f.causes...) }
 
-// failed puts an error of the SDK's into its class, or into unavailable if ctx
-// has ended. sent is what went to KMS and must not be printed.
+// failed puts an error of the SDK's into its class. sent is what went to KMS and
+// must not be printed.
 func (k *KEK) failed(ctx context.Context, err error, b kek.Binding, sent []byte) error {
-	f := &failure{class: classOf(err), text: k.safeText(err, b, sent)}
+	return k.failedAs(ctx, classOf(err), err, b, sent)
+}
+
+// refused is failed for calls with a ciphertext. may asks KMS whether the call is
+// permitted with this key.
+//
+// KMS may refuse a ciphertext that another key made by words about that other
+// key, which the caller may not use or which isn't there, although the request
+// names this one: seen by https://github.com/kubernetes-sigs/aws-encryption-provider/pull/78.
+// A permission that was taken away must not look like that, nor a swapped row
+// like a revocation. The words don't tell, so KMS is asked. If it can't answer,
+// the refusal stands.
+func (k *KEK) refused(ctx context.Context, err error, b kek.Binding, sent []byte, may func() bool) error {
+	class := classOf(err)
+	if class == kek.ErrDenied && blamesCiphertext(err) && may() {
+		class = kek.ErrCorrupt
+	}
+	return k.failedAs(ctx, class, err, b, sent)
+}
+
+// failedAs makes a failure of a class, or of unavailable if ctx has ended.
+func (k *KEK) failedAs(ctx context.Context, class, err error, b kek.Binding, sent []byte) error {
+	f := &failure{class: class, text: k.safeText(err, b, sent)}
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		f.class, f.causes = kek.ErrUnavailable, append(f.causes, ctxErr)
 	}
@@ -46,46 +65,4 @@ func ofAnotherClass(err, class error) bool {
 		}
 	}
 	return false
-}
-
-const (
-	maxText    = 1 << 10 // bytes of an error's text; KMS's own are a few hundred
-	minSecret  = 4       // shorter values are in any text by chance
-	redaction  = "[redacted]"
-	cutOffMark = "…"
-)
-
-// safeText is what err says, without what we sent: an error message may repeat
-// the request.
-func (k *KEK) safeText(err error, b kek.Binding, sent []byte) string {
-	text := err.Error()
-	hide := func(s string) {
-		quoted, ascii := strconv.Quote(s), strconv.QuoteToASCII(s) // JSON's forms as well
-		for _, form := range []string{s, quoted[1 : len(quoted)-1], ascii[1 : len(ascii)-1]} {
-			if len(s) >= minSecret {
-				text = strings.ReplaceAll(text, form, redaction)
-			}
-		}
-	}
-	hide(string(sent))
-	hide(base64.StdEncoding.EncodeToString(sent))
-	for _, token := range k.options.GrantTokens {
-		hide(token)
-	}
-	for _, v := range b.Context {
-		hide(v)
-	}
-	text = strings.ToValidUTF8(strings.Map(printable, text), "?")
-	if len(text) > maxText {
-		text = strings.ToValidUTF8(text[:maxText], "") + cutOffMark
-	}
-	return text
-}
-
-// printable replaces what could forge a line in a log.
-func printable(r rune) rune {
-	if r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 {
-		return ' '
-	}
-	return r
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -26,7 +27,9 @@ const keyLen = 32
 // needs no closing.
 type KEK struct {
 	client  *kms.Client
-	options Options
+	options Options         // without grant tokens
+	tokens  func() []string // grant tokens: fmt prints what is in fields, or behind pointers, and asks no Format there
+	calls   *calls
 	key     name // the key's ARN, taken apart
 	arn     string
 	uri     string
@@ -51,7 +54,9 @@ func New(ctx context.Context, client *kms.Client, key string, o Options) (*KEK, 
 	if err != nil {
 		return nil, fmt.Errorf("awskms: %w", err)
 	}
-	k := &KEK{client: client, options: o.clone(), arn: key}
+	tokens := slices.Clone(o.GrantTokens)
+	o.GrantTokens = nil
+	k := &KEK{client: client, options: o, tokens: func() []string { return tokens }, calls: new(calls), arn: key}
 	if err := k.pin(ctx, n); err != nil {
 		return nil, fmt.Errorf("awskms: look up the key %s: %w", key, err)
 	}
@@ -104,9 +109,7 @@ func (k *KEK) wrap(ctx context.Context, key []byte, b kek.Binding) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	out, err := k.client.Encrypt(ctx, &kms.EncryptInput{
-		KeyId: &k.arn, Plaintext: key, EncryptionContext: pairs, GrantTokens: k.options.GrantTokens,
-	}, limitAnswer)
+	out, err := k.encrypt(ctx, key, pairs)
 	if err != nil {
 		return nil, k.failed(ctx, err, b, key)
 	}
@@ -138,11 +141,9 @@ func (k *KEK) unwrap(ctx context.Context, wrapped []byte, b kek.Binding) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	out, err := k.client.Decrypt(ctx, &kms.DecryptInput{
-		KeyId: &k.arn, CiphertextBlob: blob, EncryptionContext: pairs, GrantTokens: k.options.GrantTokens,
-	}, limitAnswer)
+	out, err := k.decrypt(ctx, blob, pairs)
 	if err != nil {
-		return nil, k.failed(ctx, err, b, blob)
+		return nil, k.refused(ctx, err, b, blob, func() bool { return k.mayDecrypt(ctx, pairs) })
 	}
 	err = k.answered(out.KeyId)
 	if err == nil && len(out.Plaintext) != keyLen {
@@ -182,14 +183,9 @@ func (k *KEK) rewrap(ctx context.Context, wrapped []byte, b kek.Binding) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	out, err := k.client.ReEncrypt(ctx, &kms.ReEncryptInput{
-		CiphertextBlob: blob,
-		SourceKeyId:    &k.arn, SourceEncryptionContext: source,
-		DestinationKeyId: &k.arn, DestinationEncryptionContext: destination,
-		GrantTokens: k.options.GrantTokens,
-	}, limitAnswer)
+	out, err := k.reEncrypt(ctx, blob, source, destination)
 	if err != nil {
-		return nil, k.failed(ctx, err, b, blob)
+		return nil, k.refused(ctx, err, b, blob, func() bool { return k.mayReEncrypt(ctx, source, destination) })
 	}
 	if err := k.answered(out.KeyId); err != nil {
 		return nil, err
@@ -221,6 +217,6 @@ func (k *KEK) answeredFrom(arn *string) error {
 	return k.answered(arn)
 }
 
-// Format prints the URI and nothing else, whatever the verb: the struct leads
-// to grant tokens and credentials.
-func (k *KEK) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.uri) }
+// Format prints the URI and nothing else, whatever the verb, of a KEK or of what
+// points to one: the struct leads to grant tokens and credentials.
+func (k KEK) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.uri) }

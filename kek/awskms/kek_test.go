@@ -319,15 +319,29 @@ func TestStatusOfImportedKey(t *testing.T) {
 }
 
 // The struct leads to grant tokens and credentials: it prints its URI and
-// nothing else.
+// nothing else, however it is printed, and options don't print tokens either.
 func TestFormat(t *testing.T) {
 	srv := awskmstest.New(t)
 	key := srv.CreateKey(awskmstest.KeyOptions{})
-	k := open(t, srv, key, awskms.Options{GrantTokens: []string{"token-secret"}})
+	o := awskms.Options{GrantTokens: []string{"token-secret"}}
+	k := open(t, srv, key, o)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		if got := fmt.Sprintf(verb, k); got != k.URI() {
-			t.Errorf("%s prints %q", verb, got)
+		for _, printed := range []any{k, *k} {
+			if got := fmt.Sprintf(verb, printed); got != k.URI() {
+				t.Errorf("%s of a %T prints %q", verb, printed, got)
+			}
 		}
+		if got, want := fmt.Sprintf(verb, o), "{OmitPairs:false AnyRegion:false GrantTokens:1}"; got != want {
+			t.Errorf("%s of options prints %q, want %q", verb, got, want)
+		}
+		for _, printed := range []any{struct{ k *awskms.KEK }{k}, struct{ k awskms.KEK }{*k}, struct{ O awskms.Options }{o}, &o} {
+			if got := fmt.Sprintf(verb, printed); strings.Contains(got, "secret") {
+				t.Errorf("%s of a %T prints %q", verb, printed, got)
+			}
+		}
+	}
+	if got := fmt.Sprint((*awskms.KEK)(nil)); got != "<nil>" {
+		t.Errorf("a nil KEK prints %q", got)
 	}
 }
 

@@ -2,7 +2,7 @@ package awskms
 
 import (
 	"errors"
-	"slices"
+	"fmt"
 )
 
 // ErrOptions is matched by the errors of [New] about what it was given: no
@@ -29,7 +29,8 @@ type Options struct {
 	GrantTokens []string
 }
 
-func (o Options) clone() Options {
-	o.GrantTokens = slices.Clone(o.GrantTokens)
-	return o
+// Format prints how many grant tokens there are, whatever the verb, and not the
+// tokens: a program may log its configuration.
+func (o Options) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "{OmitPairs:%t AnyRegion:%t GrantTokens:%d}", o.OmitPairs, o.AnyRegion, len(o.GrantTokens))
 }

@@ -1,6 +1,7 @@
 package azurekv
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -13,15 +14,18 @@ import (
 
 // Check implements [kek.Checker]. It asks for the key, for the signing key, and
 // for the key's rotation policy. A key is usable if it exists, is enabled, within
-// its dates, and may wrap and unwrap; and so is the signing key, to sign.
+// its dates, of a type that can wrap as the options say, and may wrap and unwrap;
+// and so is the signing key, to sign, if it is among the pinned ones.
 // Whether the caller has those permissions Key Vault doesn't tell without a call
 // that uses them.
 //
-// Reason is "KeyDisabled", "KeyExpired", "KeyNotYetValid", "KeyNotFound" or
-// "KeyOperationForbidden" (key_ops lacks the operation), after "signing key: "
-// if it is that one. PrimaryVersion is the newest version's. Rotates is true if
-// the rotation policy says so and may be read; a Managed HSM's key without
-// one, and a refusal, give false.
+// Reason is "KeyDisabled", "KeyExpired", "KeyNotYetValid", "KeyNotFound",
+// "KeyOperationForbidden" (key_ops lacks the operation), "KeyTypeMismatch", or of
+// the signing key "NotPinned", after "signing key: " if it is that one; or
+// "ReadOnly" if the options have nothing to wrap with. PrimaryVersion says what
+// [KEK.WrappedVersion] says of what Wrap makes now. Rotates is true if the
+// rotation policy says so and may be read; a Managed HSM's key without one, and a
+// refusal, give false.
 func (k *KEK) Check(ctx context.Context) (kek.Status, error) {
 	status, err := k.check(ctx)
 	if err != nil {
@@ -32,13 +36,13 @@ func (k *KEK) Check(ctx context.Context) (kek.Status, error) {
 
 func (k *KEK) check(ctx context.Context) (kek.Status, error) {
 	got, err := getKey(ctx, k.client, versionID{keyID: k.key})
-	if notFound(err) {
+	if notFound(call{opGet, k.key}, err) {
 		return kek.Status{Reason: "KeyNotFound"}, nil
 	}
 	if err != nil {
 		return kek.Status{}, err
 	}
-	reason := got.unusable(time.Now(), azkeys.KeyOperationWrapKey, azkeys.KeyOperationUnwrapKey)
+	reason := k.unusable(got)
 	if reason == "" && k.signer != nil {
 		if reason, err = k.signer.unusable(ctx); err != nil {
 			return kek.Status{}, err
@@ -48,12 +52,25 @@ func (k *KEK) check(ctx context.Context) (kek.Status, error) {
 	if err := ctx.Err(); err != nil {
 		return kek.Status{}, fail(kek.ErrUnavailable, err)
 	}
-	return kek.Status{Usable: reason == "", Reason: reason, PrimaryVersion: got.version, Rotates: rotates}, nil
+	return kek.Status{Usable: reason == "", Reason: reason, PrimaryVersion: k.current(got.version), Rotates: rotates}, nil
+}
+
+// unusable returns why the KEK can't do its work with a key, or "".
+func (k *KEK) unusable(got vaultKey) string {
+	if k.writes == formatNone {
+		reason := got.unusable(time.Now(), azkeys.KeyOperationUnwrapKey)
+		return cmp.Or(reason, "ReadOnly")
+	}
+	reason := got.unusable(time.Now(), azkeys.KeyOperationWrapKey, azkeys.KeyOperationUnwrapKey)
+	if reason == "" && !got.fits(k.writes) {
+		return "KeyTypeMismatch"
+	}
+	return reason
 }
 
 func (s *signer) unusable(ctx context.Context) (string, error) {
 	got, err := getKey(ctx, s.client, s.id)
-	if notFound(err) {
+	if notFound(call{opGet, s.id.keyID}, err) {
 		return "signing key: KeyNotFound", nil
 	}
 	if err != nil {
@@ -61,6 +78,9 @@ func (s *signer) unusable(ctx context.Context) (string, error) {
 	}
 	if reason := got.unusable(time.Now(), azkeys.KeyOperationSign); reason != "" {
 		return "signing key: " + reason, nil
+	}
+	if _, err := s.among(got); err != nil {
+		return "signing key: NotPinned", nil
 	}
 	return "", nil
 }
@@ -90,7 +110,9 @@ func (k vaultKey) unusable(now time.Time, ops ...azkeys.KeyOperation) string {
 // rotates tells whether the key's policy rotates it. What can't be asked counts
 // as no.
 func (k *KEK) rotates(ctx context.Context) bool {
-	policy, err := k.client.GetKeyRotationPolicy(ctx, k.key.name, nil)
+	policy, err := await(ctx, func() (azkeys.GetKeyRotationPolicyResponse, error) {
+		return k.client.GetKeyRotationPolicy(ctx, k.key.name, nil)
+	}, nil)
 	if err != nil {
 		return false
 	}

@@ -1,10 +1,8 @@
 package azurekv
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
@@ -25,6 +23,12 @@ const (
 	opSign   operation = "sign"
 )
 
+// call is an operation and the key that it was asked of.
+type call struct {
+	op  operation
+	key keyID
+}
+
 // answer is an error that Key Vault answered with: a status, a code, and often a
 // code inside: {"error":{"code":"Forbidden","innererror":{"code":"KeyDisabled"}}}.
 // https://github.com/Azure/azure-sdk-for-go/blob/main/sdk/security/keyvault/TROUBLESHOOTING.md
@@ -38,8 +42,9 @@ type answer struct {
 //   - https://learn.microsoft.com/azure/key-vault/general/common-error-codes
 //   - https://github.com/Azure/azure-sdk-for-go/blob/main/sdk/security/keyvault/TROUBLESHOOTING.md
 //
-// A status without a code is not Key Vault's, which always gives one: a proxy or
-// a web application firewall answered, and that says nothing about the key.
+// A status without a code in that form is not Key Vault's, which always gives one:
+// a proxy or a web application firewall answered, and that says nothing about the
+// key.
 func (a answer) class(op operation) error {
 	if a.code == "" {
 		return kek.ErrUnavailable
@@ -94,24 +99,29 @@ var deniedByEntra = map[string]bool{
 var entraCode = regexp.MustCompile(`\bAADSTS[0-9]{4,8}\b`)
 
 // classOf returns the class of an SDK error.
-func classOf(op operation, err error) error {
-	if a, ok := answerIn(err); ok {
-		return a.class(op)
+func classOf(c call, err error) error {
+	if a, ok := answerIn(c, err); ok {
+		return a.class(c.op)
 	}
-	// An error of a credential says that it must not be tried again by having
-	// this method; errors of the network don't have it. azidentity's has no other
-	// way to tell than its text.
-	var credential interface{ NonRetriable() }
-	if errors.As(err, &credential) {
+	if fromCredential(err) {
 		return classOfToken(err.Error())
 	}
 	return kek.ErrUnavailable
 }
 
+// fromCredential reports whether no token was to be had. azcore marks errors of
+// credentials as not to be tried again, by this method; those of the network and
+// Key Vault's answers don't have it.
+func fromCredential(err error) bool {
+	var credential interface{ NonRetriable() }
+	return errors.As(err, &credential)
+}
+
 // classOfToken: denied if Entra ID said so, and said nothing else. (A chain of
-// credentials has an error for each.)
+// credentials has an error for each.) azidentity's error has no other way to tell
+// than its text.
 func classOfToken(text string) error {
-	codes := entraCode.FindAllString(text[:min(len(text), maxRead)], -1)
+	codes := entraCodes(text)
 	other := func(code string) bool { return !deniedByEntra[code] }
 	if len(codes) == 0 || slices.ContainsFunc(codes, other) {
 		return kek.ErrUnavailable
@@ -119,117 +129,70 @@ func classOfToken(text string) error {
 	return kek.ErrDenied
 }
 
-// answerIn finds Key Vault's answer in an SDK error.
-func answerIn(err error) (answer, bool) {
+func entraCodes(text string) []string {
+	return entraCode.FindAllString(text[:min(len(text), maxRead)], -1)
+}
+
+// maxRead is how much is read of what a server sent, in bytes.
+const maxRead = 64 << 10
+
+// answerIn finds Key Vault's answer about the key in an SDK error. A credential's
+// error may have an answer in it too, from the vault that has the application's
+// secret, say, and a redirect leads to the answers of others: neither is about
+// this key.
+func answerIn(c call, err error) (answer, bool) {
 	var re *azcore.ResponseError
-	if !errors.As(err, &re) {
+	if fromCredential(err) || !errors.As(err, &re) || !c.key.asked(re.RawResponse) {
 		return answer{}, false
 	}
-	a := answer{status: re.StatusCode, code: word(re.ErrorCode)}
-	if re.RawResponse == nil {
-		return a, true
+	return readAnswer(re.RawResponse), true
+}
+
+// asked reports whether a response is to a request about this key.
+func (id keyID) asked(resp *http.Response) bool {
+	if resp == nil || resp.Request == nil || resp.Request.URL == nil {
+		return false
 	}
-	body, readErr := runtime.Payload(re.RawResponse) // it was read before, and kept
-	if readErr != nil || len(body) > maxRead {
-		return a, true
+	u := resp.Request.URL
+	path, prefix := strings.TrimPrefix(u.Path, "/")+"/", "keys/"+id.name+"/"
+	return u.Scheme == "https" && strings.EqualFold(u.Hostname(), id.host) &&
+		len(path) >= len(prefix) && strings.EqualFold(path[:len(prefix)], prefix)
+}
+
+// readAnswer reads the codes from the body and nowhere else: azcore also finds
+// them in a header, in other forms of JSON and in markup, which proxies write.
+func readAnswer(resp *http.Response) answer {
+	a := answer{status: resp.StatusCode}
+	body, err := runtime.Payload(resp) // it was read before, and kept
+	if err != nil || len(body) > maxRead {
+		return a
 	}
 	var doc struct {
 		Error struct {
+			Code  string `json:"code"`
 			Inner struct {
 				Code string `json:"code"`
 			} `json:"innererror"`
 		} `json:"error"`
 	}
-	if json.Unmarshal(body, &doc) == nil {
-		a.inner = word(doc.Error.Inner.Code)
-	}
-	return a, true
+	_ = json.Unmarshal(body, &doc) // what isn't JSON, or of this form, has no code
+	a.code, a.inner = word(doc.Error.Code), word(doc.Error.Inner.Code)
+	return a
 }
 
 // notFound reports whether Key Vault said that there is no such key or version.
-func notFound(err error) bool {
-	a, ok := answerIn(err)
+func notFound(c call, err error) bool {
+	a, ok := answerIn(c, err)
 	return ok && a.status == http.StatusNotFound && a.code != ""
 }
 
-const (
-	maxRead = 64 << 10 // of what a server sent, in bytes
-	maxText = 512      // of a foreign error's text in ours
-)
-
-// word returns s if it looks like an error code, and else a placeholder: a
-// server may send anything.
+// word returns s if it looks like an error code, and else "": a server may send
+// anything.
 func word(s string) string {
-	if s == "" || validWord.MatchString(s) {
+	if validWord.MatchString(s) {
 		return s
 	}
-	return "unreadable-code"
+	return ""
 }
 
 var validWord = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
-
-// sdkError wraps an SDK error and has a text of its own, because the SDK's has
-// the whole response in it, of any length, and a proxy may echo the request,
-// which has the key in it.
-type sdkError struct {
-	text string
-	err  error // nil if it must not be found: see fail
-}
-
-func (e *sdkError) Error() string { return e.text }
-func (e *sdkError) Unwrap() error { return e.err }
-
-// textOf returns what to say of an SDK error.
-func textOf(err error) string {
-	if a, ok := answerIn(err); ok {
-		return strings.TrimSpace(fmt.Sprintf("Key Vault answered %d %s %s", a.status, orNone(a.code), a.inner))
-	}
-	text := err.Error()
-	cut := len(text) > maxText
-	text = strings.ToValidUTF8(text[:min(len(text), maxText)], "")
-	text = strings.Join(strings.Fields(text), " ") // on one line
-	if cut {
-		text += "…"
-	}
-	return text
-}
-
-func orNone(code string) string {
-	if code == "" {
-		return "(no code)"
-	}
-	return code
-}
-
-// failed puts an error of the SDK into its class, or into unavailable if ctx has
-// ended.
-func failed(ctx context.Context, op operation, err error) error {
-	if ctxErr := ctx.Err(); ctxErr != nil {
-		return fmt.Errorf("%w: %w: %s: %s", kek.ErrUnavailable, ctxErr, op, textOf(err))
-	}
-	return failedAs(classOf(op, err), err)
-}
-
-// failedAs returns an error of the class that wraps an error of the SDK.
-func failedAs(class, err error) error {
-	e := &sdkError{text: textOf(err), err: err}
-	if matchesAnother(class, err) {
-		e.err = nil
-	}
-	return fmt.Errorf("%w: %w", class, e)
-}
-
-// fail returns an error of the class that wraps an error of this package or of
-// the standard library.
-func fail(class, cause error) error { return fmt.Errorf("%w: %w", class, cause) }
-
-// matchesAnother reports whether err matches another class as well, as that of a
-// credential which is made of a KEK may. It is then quoted and not wrapped.
-func matchesAnother(class, err error) bool {
-	for _, other := range []error{kek.ErrDenied, kek.ErrUnavailable, kek.ErrCorrupt} {
-		if other != class && errors.Is(err, other) {
-			return true
-		}
-	}
-	return false
-}

@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
 	"github.com/embedvault/vault/kek"
@@ -92,6 +90,8 @@ var accidents = []accident{
 	{"404 of a proxy", answers(404, "", ""), kek.ErrUnavailable, kek.ErrUnavailable, kek.ErrUnavailable},
 	{"400 of a proxy", answers(400, "", ""), kek.ErrUnavailable, kek.ErrUnavailable, kek.ErrUnavailable},
 	{"an unknown bad request", answers(400, "UnsupportedApiVersion", ""), kek.ErrUnavailable, kek.ErrUnavailable, kek.ErrUnavailable},
+	{"a code that isn't one", answers(403, "no code, for it has spaces", ""), kek.ErrUnavailable, kek.ErrUnavailable, kek.ErrUnavailable},
+	{"an answer without kid", inject(azurekvtest.OfAnotherKey("")), kek.ErrUnavailable, kek.ErrUnavailable, kek.ErrUnavailable},
 	{"an unknown status", answers(418, "Teapot", ""), kek.ErrUnavailable, kek.ErrUnavailable, kek.ErrUnavailable},
 	{"expired token", func(e *env) func() { return e.srv.Credential(azurekvtest.App).Expire() }, kek.ErrUnavailable, kek.ErrUnavailable, kek.ErrUnavailable},
 	{"wrong secret", tokens(entraError(fmt.Sprintf(quotable, "AADSTS7000215"))), kek.ErrUnavailable, kek.ErrUnavailable, kek.ErrUnavailable},
@@ -155,32 +155,6 @@ func (a accident) try(t *testing.T, e *env, wrapped []byte) {
 	}
 }
 
-// The SDK's own error is there for those who need to know more.
-func TestSDKErrorIsWrapped(t *testing.T) {
-	e := newEnv(t, signed)
-	wrapped := wrap(t, e.kek, secret())
-	e.key.Disable()
-	err := unwrapErr(t, e.kek, wrapped)
-	var re *azcore.ResponseError
-	if !errors.As(err, &re) || re.StatusCode != http.StatusForbidden || !strings.Contains(re.Error(), "KeyDisabled") {
-		t.Errorf("got %v", err)
-	}
-	if !strings.Contains(err.Error(), "403 Forbidden KeyDisabled") {
-		t.Errorf("the text doesn't say why: %v", err)
-	}
-}
-
-// A credential may be made of anything, of a KEK too.
-func TestForeignErrorsOfOurClasses(t *testing.T) {
-	e := newEnv(t, signed)
-	wrapped := wrap(t, e.kek, secret())
-	for _, class := range []error{kek.ErrDenied, kek.ErrCorrupt, kek.ErrUnavailable} {
-		restore := e.srv.Credential(azurekvtest.App).Fail(fmt.Errorf("token: %w", class))
-		wantClass(t, unwrapErr(t, e.kek, wrapped), kek.ErrUnavailable)
-		restore()
-	}
-}
-
 // transport is a client whose connections fail in some way.
 func transport(e *env, dial func(ctx context.Context, network, addr string) (net.Conn, error), roots *x509.CertPool, timeout time.Duration) *azkeys.ClientOptions {
 	o := &azkeys.ClientOptions{}
@@ -219,28 +193,6 @@ func TestNetworkErrors(t *testing.T) {
 		}
 		wantClass(t, err, kek.ErrUnavailable)
 	}
-}
-
-// azkeys refuses a challenge for another domain; the driver must not take that
-// for an answer about the key.
-func TestChallengeForAnotherDomain(t *testing.T) {
-	e := newEnv(t, unsigned)
-	o := e.srv.ClientOptions()
-	o.Transport = rewriteChallenge{e.srv.HTTPClient()}
-	client := must(azkeys.NewClient("https://"+host, e.srv.Credential(azurekvtest.App), o))(t)
-	_, err := azurekv.New(t.Context(), client, rootID, e.options)
-	wantClass(t, err, kek.ErrUnavailable)
-}
-
-// rewriteChallenge is a man in the middle who asks for a token for himself.
-type rewriteChallenge struct{ *http.Client }
-
-func (r rewriteChallenge) Do(req *http.Request) (*http.Response, error) {
-	resp, err := r.Client.Do(req)
-	if err == nil && resp.Header.Get("WWW-Authenticate") != "" {
-		resp.Header.Set("WWW-Authenticate", `Bearer authorization="https://login.microsoftonline.com/t", resource="https://evil.example"`)
-	}
-	return resp, err
 }
 
 // With the SDK's default retries a call lasts until ctx ends and no longer.

@@ -51,6 +51,9 @@
 // A reader takes each format that it can verify, whatever its options are for
 // writing: 0x01 if the key that signed is pinned, 0x03 always. 0x02 is the
 // exception: without InsecureUnsigned it is refused, or a forger would choose it.
+// So a process that only reads needs the verifying keys and no signing key; and
+// should a key's newest version be of a type that can't wrap as the options say,
+// all that was wrapped before is still read, and wrapping is denied.
 //
 // # Least privilege
 //
@@ -66,7 +69,8 @@
 //	Microsoft.KeyVault/vaults/keys/read
 //	Microsoft.KeyVault/vaults/keys/sign/action
 //
-// In the older access policies: get, wrapKey, unwrapKey; get, sign. In a
+// A reader needs read and unwrap on the wrapping key and nothing on the other. In
+// the older access policies: get, wrapKey, unwrapKey; get, sign. In a
 // Managed HSM: the role "Managed HSM Crypto Service Encryption User" at /keys/name.
 // Permission to read the rotation policy is optional: [KEK.Check] then tells
 // whether the key rotates by itself.
@@ -89,13 +93,28 @@
 // of them in memory that nobody can zero. Key Vault has no call that rewraps, so
 // Rewrap unwraps and wraps in this process.
 //
+// Key Vault is reported to let a disabled key wrap, though not unwrap or sign
+// (https://github.com/Azure/azure-sdk-for-python/issues/45342). Rewrap therefore
+// unwraps what it made with another version than before.
+//
+// The SDK reads an answer whole, however long it is. Only what has the vault's
+// certificate can send one, so it takes the vault itself or a proxy that you
+// trust; where that is too much, give the client a Transport that limits bodies.
+//
+// A call ends with its context even if the client's credential does not heed it.
+// What such a credential holds up, one goroutine for each call, stays until it
+// returns.
+//
 // Key Vault is documented to let an expired or not yet valid key unwrap (not wrap or sign): to
 // revoke, disable the key or take the permission away; an expiry date does not.
 //
 // # Errors
 //
 // Errors of [New] match [ErrOptions], or are sorted like all others: exactly one
-// of kek.ErrDenied, kek.ErrUnavailable, kek.ErrCorrupt. The SDK's own error is
-// wrapped (errors.As finds *azcore.ResponseError); its text is not repeated, since
-// it has the whole response in it.
+// of kek.ErrDenied, kek.ErrUnavailable, kek.ErrCorrupt. An answer counts as Key
+// Vault's if it is to a request about the key and has a code in the form of Key
+// Vault's; any other says nothing about the key. The SDK's own error is wrapped
+// (errors.As finds *azcore.ResponseError); its text is not repeated, since it has
+// the whole response in it. Of a credential's error the text has the type and Entra
+// ID's codes.
 package azurekv

@@ -1,6 +1,10 @@
 package azurekv
 
-import "github.com/embedvault/vault/kek"
+import (
+	"context"
+
+	"github.com/embedvault/vault/kek"
+)
 
 // For tests that make records themselves.
 var (
@@ -10,6 +14,16 @@ var (
 	Bound      = bound
 	HashOf     = hashOf
 )
+
+// Await is await of a key.
+func Await(ctx context.Context, call func() ([]byte, error), late func([]byte)) ([]byte, error) {
+	return await(ctx, call, late)
+}
+
+// UnwrapFailed is what becomes of the SDK's error of an unwrapKey.
+func (k *KEK) UnwrapFailed(ctx context.Context, err error) error {
+	return failed(ctx, call{opUnwrap, k.key}, err)
+}
 
 // Parsed is what a record says.
 type Parsed struct {

@@ -11,6 +11,7 @@ import (
 
 // The first byte of wrapped bytes. SPEC: docs/SPEC.md, "Azure Key Vault".
 const (
+	formatNone      = 0x00 // of no wrapped bytes: a KEK that only reads
 	formatSigned    = 0x01 // RSA-OAEP-256, signed with PS256
 	formatUnsigned  = 0x02 // RSA-OAEP-256
 	formatSymmetric = 0x03 // A256KW
@@ -76,6 +77,15 @@ func (r record) parseSigned(wrapped []byte) (record, error) {
 	r.ciphertext, r.signature = rest[:n], rest[n:]
 	r.body = wrapped[:signedStart+n]
 	return r, nil
+}
+
+// versionIn returns the version in wrapped bytes that parse.
+func versionIn(wrapped []byte) string {
+	r, err := parse(wrapped)
+	if err != nil {
+		return ""
+	}
+	return r.version
 }
 
 // appendHead starts wrapped bytes. version was checked.

@@ -147,6 +147,25 @@ func wantClass(t testing.TB, err, class error) {
 	}
 }
 
+// wantStale checks that wrapped can be told, without a call, from what Wrap makes
+// now, as a rewrap of everything does.
+func wantStale(t testing.TB, k *azurekv.KEK, wrapped []byte) {
+	t.Helper()
+	newest := must(k.Check(t.Context()))(t).PrimaryVersion
+	if got := k.WrappedVersion(wrapped); got == "" || newest == "" || got == newest {
+		t.Errorf("it is taken for current: %q, and what is wrapped now is %q", got, newest)
+	}
+}
+
+// wantCurrent checks the opposite.
+func wantCurrent(t testing.TB, k *azurekv.KEK, wrapped []byte) {
+	t.Helper()
+	newest := must(k.Check(t.Context()))(t).PrimaryVersion
+	if got := k.WrappedVersion(wrapped); got != newest {
+		t.Errorf("it is taken for old: %q, and what is wrapped now is %q", got, newest)
+	}
+}
+
 // unwrapErr returns what Unwrap says.
 func unwrapErr(t testing.TB, k kek.Wrapper, wrapped []byte) error {
 	t.Helper()

@@ -2,12 +2,10 @@ package azurekv
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
-	"errors"
+	"encoding/hex"
 	"fmt"
 	"io"
+	"strings"
 	"sync/atomic"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
@@ -25,26 +23,27 @@ var (
 type KEK struct {
 	client   *azkeys.Client
 	key      keyID
-	kind     kind
-	signer   *signer // nil if nothing is signed
+	writes   byte    // the format that Wrap makes; formatNone: it only reads
+	signer   *signer // of formatSigned
 	pinned   pinnedKeys
 	unsigned bool // unsigned RSA wrappings are taken
 
 	latest atomic.Pointer[wrappingKey] // the version that wrapped last; a cache
 }
 
-// wrappingKey is what a signed record says about the version that wrapped.
-type wrappingKey struct {
-	version string
-	hash    [hashLen]byte
-	size    int // of its modulus and ciphertexts, in bytes
-}
-
 // New returns the KEK that is the given key: "https://<vault>/keys/<name>",
 // in lower case, without a version. client must be of that vault. New asks for
-// the key once, and for the signing key, which takes the permission "get"; a key
-// that exists and can't be used is no error (see [KEK.Check]). It keeps client
-// and nothing else of what it is given.
+// the key once, which takes the permission "get". A key that exists and can't be
+// used is no error, and nor is one whose newest version is of a type that can't
+// wrap as the options say: the KEK then reads what it once wrapped, and Wrap is
+// denied (see [KEK.Check]).
+//
+// New also asks for the signing key, for 5 seconds at most, and says so if its
+// public key is not among the pinned ones. If it can't be had, New goes on: only
+// Wrap needs it, and asks again.
+//
+// The KEK keeps client and [Options.SigningClient], and nothing else of what New
+// is given.
 //
 // Errors match [ErrOptions], or one of the classes of kek.
 func New(ctx context.Context, client *azkeys.Client, key string, o Options) (*KEK, error) {
@@ -52,207 +51,90 @@ func New(ctx context.Context, client *azkeys.Client, key string, o Options) (*KE
 	if err != nil {
 		return nil, fmt.Errorf("azurekv: open: %w", err)
 	}
-	k := &KEK{client: client, key: c.key, pinned: c.pinned, unsigned: o.InsecureUnsigned}
-	if err := k.open(ctx, o, c); err != nil {
+	k := &KEK{client: client, key: c.key, pinned: c.pinned, unsigned: o.InsecureUnsigned, signer: c.signer(client, o)}
+	if err := k.open(ctx); err != nil {
 		return nil, fmt.Errorf("azurekv: open %s: %w", c.key, err)
 	}
 	return k, nil
 }
 
 // open asks Key Vault what the key is, and checks the options against it.
-func (k *KEK) open(ctx context.Context, o Options, c checked) error {
-	got, err := getKey(ctx, k.client, versionID{keyID: c.key})
+func (k *KEK) open(ctx context.Context) error {
+	got, err := getKey(ctx, k.client, versionID{keyID: k.key})
 	if err != nil {
 		return err
 	}
-	k.kind = got.kind
-	signed := c.signing.version != ""
+	k.writes = k.formatFor(got.kind)
+	if k.writes == formatNone && !k.mayRead() {
+		return fmt.Errorf("%w: the key is of type %.20q; an RSA key needs SigningKey and VerifyingKeys, or else InsecureUnsigned", ErrOptions, string(got.kty))
+	}
+	if k.signer == nil {
+		return nil
+	}
+	return k.signer.try(ctx)
+}
+
+// formatFor returns the format that Wrap makes with a key of this kind.
+func (k *KEK) formatFor(t kind) byte {
 	switch {
-	case got.kind == kindOther:
-		return fmt.Errorf("%w: a key of type %.20q can't be a KEK; RSA, RSA-HSM and oct-HSM can", ErrOptions, string(got.kty))
-	case got.kind == kindSymmetric && signed:
-		return fmt.Errorf("%w: SigningKey is for RSA keys, and this is of type %.20q", ErrOptions, string(got.kty))
-	case got.kind == kindSymmetric:
-		return nil
-	case !signed && !o.InsecureUnsigned:
-		return fmt.Errorf("%w: an RSA key needs SigningKey and VerifyingKeys, or else InsecureUnsigned", ErrOptions)
+	case k.signer != nil:
+		return formatSigned
+	case t == kindSymmetric:
+		return formatSymmetric
+	case k.unsigned:
+		return formatUnsigned
 	}
-	if _, err := got.hash(); err != nil {
-		return fmt.Errorf("%w: %w", ErrOptions, err)
-	}
-	if !signed {
-		return nil
-	}
-	signingClient := o.SigningClient
-	if signingClient == nil {
-		signingClient = k.client
-	}
-	k.signer, err = newSigner(ctx, signingClient, c.signing, c.pinned)
-	return err
+	return formatNone
+}
+
+// mayRead reports whether there may be anything that the KEK could read if the
+// key's newest version is not symmetric: what was signed; or what an earlier
+// version, that was symmetric, has wrapped. Vaults have RSA keys only; it takes a
+// Managed HSM for the others.
+func (k *KEK) mayRead() bool {
+	_, suffix, _ := strings.Cut(k.key.host, ".")
+	return len(k.pinned) > 0 || !strings.HasPrefix(suffix, "vault.")
 }
 
 // URI implements [kek.Wrapper]: "azure-kv://<vault>/keys/<name>".
 func (k *KEK) URI() string { return k.key.uri() }
 
-// Wrap implements [kek.Wrapper]. The key must have 32 bytes: others are refused
-// as [kek.ErrCorrupt]. It makes one call, and a second to sign; and a third when
-// the key has a new version.
-//
-// Should Key Vault let a disabled key wrap, Wrap succeeds and Unwrap of the
-// result fails, which the keyring sees before it uses the key.
-func (k *KEK) Wrap(ctx context.Context, key []byte, b kek.Binding) ([]byte, error) {
-	wrapped, err := k.wrap(ctx, key, b)
-	if err != nil {
-		return nil, fmt.Errorf("azurekv: wrap with %s: %w", k.key, err)
-	}
-	return wrapped, nil
-}
-
-func (k *KEK) wrap(ctx context.Context, key []byte, b kek.Binding) ([]byte, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fail(kek.ErrUnavailable, err)
-	}
-	if len(key) != keyLen {
-		return nil, fail(kek.ErrCorrupt, fmt.Errorf("a key of %d bytes, want %d", len(key), keyLen))
-	}
-	switch {
-	case k.kind == kindSymmetric:
-		random := make([]byte, randomLen)
-		_, _ = rand.Read(random) // never fails: it crashes the program instead
-		return k.wrapBound(ctx, formatSymmetric, azkeys.EncryptionAlgorithmA256KW, random, key, b)
-	case k.signer == nil:
-		return k.wrapBound(ctx, formatUnsigned, azkeys.EncryptionAlgorithmRSAOAEP256, nil, key, b)
-	}
-	return k.wrapSigned(ctx, key, b)
-}
-
-// wrapBound makes a record that has the hash of the binding inside.
-func (k *KEK) wrapBound(ctx context.Context, format byte, alg azkeys.EncryptionAlgorithm, random, key []byte, b kek.Binding) ([]byte, error) {
-	payload := bound(random, key, b.AppendBytes(nil))
-	defer clear(payload)
-	version, ciphertext, err := k.wrapKey(ctx, alg, payload)
-	if err != nil {
-		return nil, err
-	}
-	return append(appendHead(format, version), ciphertext...), nil
-}
-
-func (k *KEK) wrapSigned(ctx context.Context, key []byte, b kek.Binding) ([]byte, error) {
-	payload := append([]byte(nil), key...)
-	defer clear(payload)
-	version, ciphertext, err := k.wrapKey(ctx, azkeys.EncryptionAlgorithmRSAOAEP256, payload)
-	if err != nil {
-		return nil, err
-	}
-	w, err := k.wrappedBy(ctx, version)
-	if err != nil {
-		return nil, err
-	}
-	if len(ciphertext) != w.size {
-		return nil, fail(kek.ErrCorrupt, fmt.Errorf("a ciphertext of %d bytes by a key of %d", len(ciphertext), w.size))
-	}
-	body := signedBody(version, w.hash, k.signer.hash, ciphertext)
-	signature, err := k.signer.sign(ctx, digest(b, w.hash, k.signer.hash, body))
-	if err != nil {
-		return nil, fmt.Errorf("sign with %s: %w", k.signer.id, err)
-	}
-	return append(body, signature...), nil
-}
-
-// wrappedBy returns what there is to say about the version that has just
-// wrapped. Key Vault is asked once for each new version.
-func (k *KEK) wrappedBy(ctx context.Context, version string) (*wrappingKey, error) {
-	if w := k.latest.Load(); w != nil && w.version == version {
-		return w, nil
-	}
-	got, err := getKey(ctx, k.client, versionID{k.key, version})
-	if err != nil {
-		return nil, err
-	}
-	h, err := got.hash()
-	if err != nil {
-		return nil, fail(kek.ErrCorrupt, err)
-	}
-	w := &wrappingKey{version: version, hash: h, size: got.public.Size()}
-	k.latest.Store(w)
-	return w, nil
-}
-
-// Unwrap implements [kek.Wrapper]. It takes every format of this package, but
-// for unsigned RSA wrappings, which take [Options.InsecureUnsigned]. A signature
-// is verified before any call is made; bytes that don't parse, are
-// of an unknown format, or were signed by nobody known, cost none.
-func (k *KEK) Unwrap(ctx context.Context, wrapped []byte, b kek.Binding) ([]byte, error) {
-	key, err := k.unwrap(ctx, wrapped, b)
-	if err != nil {
-		return nil, fmt.Errorf("azurekv: unwrap of %d bytes with %s: %w", len(wrapped), k.key, err)
-	}
-	return key, nil
-}
-
-func (k *KEK) unwrap(ctx context.Context, wrapped []byte, b kek.Binding) ([]byte, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fail(kek.ErrUnavailable, err)
-	}
-	r, err := parse(wrapped)
-	if err != nil {
-		return nil, fail(kek.ErrCorrupt, err)
-	}
-	switch r.format {
-	case formatSymmetric:
-		return k.unwrapBound(ctx, azkeys.EncryptionAlgorithmA256KW, r, randomLen, b)
-	case formatUnsigned:
-		// Without this anyone who has the public key could write records.
-		if !k.unsigned {
-			return nil, fail(kek.ErrCorrupt, errors.New("it is not signed, and Options.InsecureUnsigned is not set"))
-		}
-		return k.unwrapBound(ctx, azkeys.EncryptionAlgorithmRSAOAEP256, r, 0, b)
-	}
-	if err := k.pinned.verify(r, b); err != nil {
-		return nil, fail(kek.ErrCorrupt, err)
-	}
-	return k.unwrapKey(ctx, azkeys.EncryptionAlgorithmRSAOAEP256, r, keyLen)
-}
-
-// unwrapBound opens a record that has the hash of the binding inside, after the
-// key, which follows skip random bytes.
-func (k *KEK) unwrapBound(ctx context.Context, alg azkeys.EncryptionAlgorithm, r record, skip int, b kek.Binding) ([]byte, error) {
-	payload, err := k.unwrapKey(ctx, alg, r, skip+keyLen+hashLen)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(payload)
-	want := sha256.Sum256(b.AppendBytes(nil))
-	if subtle.ConstantTimeCompare(payload[skip+keyLen:], want[:]) != 1 {
-		return nil, fail(kek.ErrCorrupt, errors.New("it is bound to something else"))
-	}
-	return append([]byte(nil), payload[skip:skip+keyLen]...), nil
-}
-
-// Rewrap implements [kek.Rewrapper]. Key Vault has no such operation: the key is
-// unwrapped and wrapped in this process, and zeroed. It also changes the format
-// to the one that the options are for.
-func (k *KEK) Rewrap(ctx context.Context, wrapped []byte, b kek.Binding) ([]byte, error) {
-	key, err := k.unwrap(ctx, wrapped, b)
-	if err != nil {
-		return nil, fmt.Errorf("azurekv: rewrap of %d bytes with %s: %w", len(wrapped), k.key, err)
-	}
-	defer clear(key)
-	rewrapped, err := k.wrap(ctx, key, b)
-	if err != nil {
-		return nil, fmt.Errorf("azurekv: rewrap with %s: %w", k.key, err)
-	}
-	return rewrapped, nil
-}
-
 // WrappedVersion implements [kek.VersionTeller]: the 32 hexadecimal digits of
-// Key Vault's version.
+// Key Vault's version, and how it was wrapped: ":unsigned", ":symmetric", or
+// ":signed:" and the start of the signing key's hash. So what was wrapped in
+// another way than Wrap does now is told from what is current, not only what an
+// older version wrapped.
 func (k *KEK) WrappedVersion(wrapped []byte) string {
 	r, err := parse(wrapped)
 	if err != nil {
 		return ""
 	}
-	return r.version
+	return tokenOf(r.version, r.format, r.signing)
+}
+
+// current is what WrappedVersion says of what Wrap makes with this version. While
+// the signing key isn't known, or if nothing can be wrapped, nothing is current,
+// so that nobody takes old wrappings for new ones.
+func (k *KEK) current(version string) string {
+	var signing [hashLen]byte
+	if k.signer != nil {
+		if found := k.signer.found.Load(); found != nil {
+			signing = found.hash
+		}
+	}
+	return tokenOf(version, k.writes, signing)
+}
+
+func tokenOf(version string, format byte, signing [hashLen]byte) string {
+	switch format {
+	case formatSigned:
+		return version + ":signed:" + hex.EncodeToString(signing[:8])
+	case formatUnsigned:
+		return version + ":unsigned"
+	case formatSymmetric:
+		return version + ":symmetric"
+	}
+	return version + ":nothing"
 }
 
 // Format prints the URI and nothing else, whatever the verb: the struct leads to

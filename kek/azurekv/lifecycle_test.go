@@ -1,6 +1,8 @@
 package azurekv_test
 
 import (
+	"crypto/rsa"
+	"fmt"
 	"testing"
 	"time"
 
@@ -10,7 +12,8 @@ import (
 )
 
 // A key that was deleted and made anew under its name is another key: what the
-// old one wrapped is refused, and never unwraps to something else.
+// old one wrapped is refused, and never unwraps to something else. Where a
+// signature proves that the old one wrapped it, it is not corrupt: its key is gone.
 func TestRecreatedKey(t *testing.T) {
 	for _, m := range modes {
 		e := newEnv(t, m)
@@ -18,8 +21,12 @@ func TestRecreatedKey(t *testing.T) {
 		e.key.Purge()
 		wantClass(t, unwrapErr(t, e.kek, wrapped), kek.ErrDenied)
 		e.key, e.client = makeKey(t, e.srv, m, "vault-root")
-		wantClass(t, unwrapErr(t, e.kek, wrapped), kek.ErrCorrupt)
-		wantClass(t, unwrapErr(t, e.open(t), wrapped), kek.ErrCorrupt)
+		class := kek.ErrCorrupt
+		if m == signed {
+			class = kek.ErrDenied
+		}
+		wantClass(t, unwrapErr(t, e.kek, wrapped), class)
+		wantClass(t, unwrapErr(t, e.open(t), wrapped), class)
 		key := secret()
 		wantOpens(t, e.kek, wrap(t, e.kek, key), key) // the KEK goes on with the new one
 	}
@@ -41,6 +48,17 @@ func TestUnknownVersion(t *testing.T) {
 	restore()
 	e.key.Delete()
 	wantClass(t, unwrapErr(t, e.kek, wrapped), kek.ErrDenied)
+}
+
+// A part of Key Vault that doesn't know a version yet must not have genuine
+// wrapped bytes called corrupt: the signature tells who made them.
+func TestSignedVersionNotFound(t *testing.T) {
+	e := newEnv(t, signed)
+	key := secret()
+	wrapped := wrap(t, e.kek, key)
+	defer e.srv.Inject(azurekvtest.Fault{Op: azurekvtest.UnwrapKey, Status: 404, Code: "KeyNotFound", Times: 1})()
+	wantClass(t, unwrapErr(t, e.kek, wrapped), kek.ErrDenied)
+	wantOpens(t, e.kek, wrapped, key)
 }
 
 // Every version unwraps what it wrapped; disabling one cuts off just that.
@@ -79,8 +97,42 @@ func TestTypeChanges(t *testing.T) {
 		t.Errorf("formats %#x and %#x", old[0], fresh[0])
 	}
 	ok(t, e.key.RotateTo(azurekvtest.EC256))
-	_, err = azurekv.New(t.Context(), e.client, rootID, e.options)
-	wantError(t, err, azurekv.ErrOptions)
+	k = e.open(t)
+	wantOpens(t, k, old, key)
+	wantOpens(t, k, fresh, key)
+	_, err = k.Wrap(t.Context(), key, binding(t))
+	wantClass(t, err, kek.ErrDenied)
+}
+
+// Whatever the newest version has become, a process that starts again reads what
+// was wrapped before; and Check says that nothing can be wrapped.
+func TestTypeChangesAndRestarts(t *testing.T) {
+	for _, m := range modes {
+		for _, to := range []azurekvtest.Type{azurekvtest.EC256, azurekvtest.AES256, azurekvtest.RSA2048} {
+			e := newEnv(t, m)
+			key := secret()
+			old := wrap(t, e.kek, key)
+			ok(t, e.key.RotateTo(to))
+			restarted := e.open(t)
+			wantOpens(t, restarted, old, key)
+			for _, k := range []*azurekv.KEK{e.kek, restarted} {
+				status := must(k.Check(t.Context()))(t)
+				wrapped, err := k.Wrap(t.Context(), key, binding(t))
+				if status.Usable != (err == nil) {
+					t.Errorf("%s to %s: got %+v, Wrap says %v", m, to, status, err)
+				}
+				if err != nil {
+					wantClass(t, err, kek.ErrDenied)
+					wantStale(t, k, old)
+					continue
+				}
+				wantOpens(t, k, wrapped, key)
+				if got := k.WrappedVersion(wrapped); got != status.PrimaryVersion {
+					t.Errorf("%s to %s: wrapped %q, want %q", m, to, got, status.PrimaryVersion)
+				}
+			}
+		}
+	}
 }
 
 // RSA keys of other sizes.
@@ -100,16 +152,41 @@ func TestRSASizes(t *testing.T) {
 	wantOpens(t, k, wrap(t, k, key), key)
 }
 
+// RSA keys in an HSM are like the others, to wrap and to sign.
+func TestRSAHSM(t *testing.T) {
+	e := newEnv(t, signed)
+	ok(t, e.key.RotateTo(azurekvtest.RSAHSM2048))
+	ok(t, e.signing.RotateTo(azurekvtest.RSAHSM2048))
+	e.options = azurekv.Options{SigningKey: e.signing.VersionID(), VerifyingKeys: []*rsa.PublicKey{e.signing.PublicKey()}}
+	k := e.open(t)
+	key := secret()
+	wantOpens(t, k, wrap(t, k, key), key)
+	if status := must(k.Check(t.Context()))(t); !status.Usable {
+		t.Errorf("got %+v", status)
+	}
+}
+
+// wrappedAs is what WrappedVersion says after the version.
+func (e *env) wrappedAs(t testing.TB) string {
+	t.Helper()
+	if e.mode != signed {
+		return ":" + string(e.mode)
+	}
+	hash := must(azurekv.HashOf(e.signing.PublicKey()))(t)
+	return fmt.Sprintf(":signed:%x", hash[:8])
+}
+
 func TestStatus(t *testing.T) {
 	for _, m := range modes {
 		e := newEnv(t, m)
 		status := func() kek.Status { t.Helper(); return must(e.kek.Check(t.Context()))(t) }
-		if got, want := status(), (kek.Status{Usable: true, PrimaryVersion: e.key.Version()}); got != want {
+		as := e.wrappedAs(t)
+		if got, want := status(), (kek.Status{Usable: true, PrimaryVersion: e.key.Version() + as}); got != want {
 			t.Errorf("%s: got %+v, want %+v", m, got, want)
 		}
 		ok(t, e.key.Rotate())
 		e.key.SetRotates(true)
-		if got, want := status(), (kek.Status{Usable: true, PrimaryVersion: e.key.Version(), Rotates: true}); got != want {
+		if got, want := status(), (kek.Status{Usable: true, PrimaryVersion: e.key.Version() + as, Rotates: true}); got != want {
 			t.Errorf("%s, rotated: got %+v, want %+v", m, got, want)
 		}
 		restore := e.key.Deny(azurekvtest.App, azurekvtest.GetRotationPolicy)

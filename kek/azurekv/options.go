@@ -16,7 +16,8 @@ import (
 var ErrOptions = errors.New("invalid options")
 
 // Options are the options of a KEK. The zero value is right for an oct-HSM key;
-// an RSA key needs SigningKey and VerifyingKeys, or InsecureUnsigned.
+// an RSA key needs SigningKey and VerifyingKeys, or InsecureUnsigned. VerifyingKeys
+// alone make a KEK of an RSA key that reads and is denied to wrap.
 type Options struct {
 	// SigningKey is the RSA key that signs what the wrapping key wraps, with its
 	// version: "https://<vault>/keys/<name>/<version>". The version is
@@ -40,8 +41,8 @@ type Options struct {
 	// can write to the database can make wrapped keys that unwrap. (They would
 	// still have to be named by a record's key ID, which commits to the key; but
 	// whoever writes the record writes that too.) To move from unsigned to
-	// signed, set both, rewrap everything, and take it away again; a forged
-	// wrapping that is rewrapped in between gets a signature.
+	// signed, set SigningKey as well, rewrap everything, and take this away
+	// again; a forged wrapping that is rewrapped in between gets a signature.
 	InsecureUnsigned bool
 
 	// HostSuffix is the DNS suffix of vaults in a cloud that this package doesn't
@@ -55,6 +56,17 @@ type checked struct {
 	key     keyID
 	signing versionID // zero if there is none
 	pinned  pinnedKeys
+}
+
+// signer returns what signs, nil if nothing does.
+func (c checked) signer(client *azkeys.Client, o Options) *signer {
+	if c.signing.version == "" {
+		return nil
+	}
+	if o.SigningClient != nil {
+		client = o.SigningClient
+	}
+	return &signer{client: client, id: c.signing, pinned: c.pinned}
 }
 
 // check validates everything that can be without asking Key Vault.

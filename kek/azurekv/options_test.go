@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
 	"github.com/embedvault/vault/kek"
@@ -19,8 +20,6 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 	e := newEnv(t, signed)
 	good := e.options
 	small := must(rsa.GenerateKey(rand.Reader, 1024))(t)
-	hsm := must(e.srv.CreateKey(hsmID, azurekvtest.AES256))(t)
-	hsmClient := must(e.srv.Client(hsmHost))(t)
 	for what, c := range map[string]struct {
 		client *azkeys.Client
 		key    string
@@ -28,7 +27,6 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 	}{
 		"no client":              {nil, rootID, func(*azurekv.Options) {}},
 		"nothing for an RSA key": {e.client, rootID, func(o *azurekv.Options) { *o = azurekv.Options{} }},
-		"only verifying keys":    {e.client, rootID, func(o *azurekv.Options) { o.SigningKey = "" }},
 		"no verifying keys":      {e.client, rootID, func(o *azurekv.Options) { o.VerifyingKeys = nil }},
 		"another verifying key":  {e.client, rootID, func(o *azurekv.Options) { o.VerifyingKeys = []*rsa.PublicKey{e.key.PublicKey()} }},
 		"a nil verifying key":    {e.client, rootID, func(o *azurekv.Options) { o.VerifyingKeys = append(o.VerifyingKeys, nil) }},
@@ -45,7 +43,6 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 		"signing key, other host": {e.client, rootID, func(o *azurekv.Options) { o.SigningKey = strings.Replace(o.SigningKey, "contoso", "evil", 1) }},
 		"signs and wraps":         {e.client, rootID, func(o *azurekv.Options) { o.SigningKey = e.key.VersionID() }},
 		"a client and no key":     {e.client, rootID, func(o *azurekv.Options) { o.SigningKey, o.SigningClient = "", e.client }},
-		"signs for an HSM key":    {hsmClient, hsm.ID(), func(o *azurekv.Options) { o.SigningClient = e.client }},
 	} {
 		o := good
 		c.edit(&o)
@@ -70,13 +67,100 @@ func TestNewFails(t *testing.T) {
 	_, err = azurekv.New(t.Context(), e.client, rootID, e.options)
 	wantClass(t, err, kek.ErrDenied)
 	restore()
-	restore = e.signing.Deny(azurekvtest.App, azurekvtest.Get)
-	_, err = azurekv.New(t.Context(), e.client, rootID, e.options)
-	wantClass(t, err, kek.ErrDenied)
-	restore()
 	defer e.srv.Inject(azurekvtest.Throttled(100))()
 	_, err = azurekv.New(t.Context(), e.client, rootID, e.options)
 	wantClass(t, err, kek.ErrUnavailable)
+}
+
+// Whoever reads needs the verifying keys alone, and not the signing key: not the
+// permission to see it, and not that it still exists.
+func TestReadersNeedNoSigningKey(t *testing.T) {
+	e := newEnv(t, signed)
+	key := secret()
+	wrapped := wrap(t, e.kek, key)
+	e.signing.Delete()
+	reader := must(azurekv.New(t.Context(), e.client, rootID, azurekv.Options{VerifyingKeys: e.options.VerifyingKeys}))(t)
+	wantOpens(t, reader, wrapped, key)
+	for name, call := range map[string]func() error{
+		"Wrap":   func() error { _, err := reader.Wrap(t.Context(), key, binding(t)); return err },
+		"Rewrap": func() error { _, err := reader.Rewrap(t.Context(), wrapped, binding(t)); return err },
+	} {
+		err := call()
+		wantClass(t, err, kek.ErrDenied)
+		if !strings.Contains(fmt.Sprint(err), "only reads") {
+			t.Errorf("%s doesn't say why: %v", name, err)
+		}
+	}
+	if status := must(reader.Check(t.Context()))(t); status.Usable || status.Reason != "ReadOnly" {
+		t.Errorf("got %+v", status)
+	}
+	wantStale(t, reader, wrapped)
+	e.key.Disable()
+	if status := must(reader.Check(t.Context()))(t); status.Reason != "KeyDisabled" {
+		t.Errorf("got %+v", status)
+	}
+}
+
+// A signing key that can't be had at the start is asked for again when it is
+// needed: the KEK opens, and reads.
+func TestSigningKeyIsLookedUpLater(t *testing.T) {
+	e := newEnv(t, signed)
+	key := secret()
+	wrapped := wrap(t, e.kek, key)
+	for name, c := range map[string]struct {
+		happen func() (restore func())
+		class  error
+	}{
+		"deleted":   {func() func() { e.signing.Delete(); return e.signing.Recover }, kek.ErrDenied},
+		"denied":    {func() func() { return e.signing.Deny(azurekvtest.App, azurekvtest.Get) }, kek.ErrDenied},
+		"throttled": {func() func() { f := azurekvtest.Throttled(100); f.Key = signID; return e.srv.Inject(f) }, kek.ErrUnavailable},
+	} {
+		restore := c.happen()
+		k := e.open(t)
+		wantOpens(t, k, wrapped, key)
+		_, err := k.Wrap(t.Context(), key, binding(t))
+		wantClass(t, err, c.class)
+		if !strings.Contains(fmt.Sprint(err), signID) {
+			t.Errorf("%s: the error doesn't say which key: %v", name, err)
+		}
+		restore()
+		wantOpens(t, k, wrap(t, k, key), key)
+	}
+}
+
+// A wrong SigningKey or VerifyingKeys is found when the KEK is opened; or, if
+// Key Vault couldn't be asked then, by Check and Wrap.
+func TestSigningKeyIsNotPinned(t *testing.T) {
+	e := newEnv(t, signed)
+	ok(t, e.signing.Rotate())
+	e.options.SigningKey = e.signing.VersionID()
+	_, err := azurekv.New(t.Context(), e.client, rootID, e.options)
+	wantError(t, err, azurekv.ErrOptions)
+	restore := e.signing.Deny(azurekvtest.App)
+	k := e.open(t)
+	restore()
+	_, err = k.Wrap(t.Context(), secret(), binding(t))
+	wantClass(t, err, kek.ErrDenied)
+	if status := must(k.Check(t.Context()))(t); status.Usable || status.Reason != "signing key: NotPinned" {
+		t.Errorf("got %+v", status)
+	}
+	if n := e.srv.Calls(azurekvtest.WrapKey); n != 0 {
+		t.Errorf("%d calls of wrapKey for nothing", n)
+	}
+}
+
+// New waits for the signing key's vault a moment, and not until ctx ends.
+func TestSigningVaultHangs(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, signed)
+	key := secret()
+	wrapped := wrap(t, e.kek, key)
+	defer e.srv.Inject(azurekvtest.Fault{Key: signID, Hang: true})()
+	start := time.Now()
+	wantOpens(t, e.open(t), wrapped, key)
+	if took := time.Since(start); took > 20*time.Second {
+		t.Errorf("New took %v", took)
+	}
 }
 
 // A disabled key opens, so that a start doesn't depend on every customer's key;

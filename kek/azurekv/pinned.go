@@ -98,15 +98,10 @@ func FetchVerifyingKey(ctx context.Context, client *azkeys.Client, key string, o
 func ParseVerifyingKeys(pemKeys []byte) ([]*rsa.PublicKey, error) {
 	var keys []*rsa.PublicKey
 	for rest := bytes.TrimSpace(pemKeys); len(rest) > 0; rest = bytes.TrimSpace(rest) {
-		// The prefix, because Decode skips what stands before a block.
-		block, after := pem.Decode(rest)
-		if block == nil || block.Type != "PUBLIC KEY" || !bytes.HasPrefix(rest, []byte("-----BEGIN PUBLIC KEY-----")) {
-			return nil, fmt.Errorf("azurekv: parse verifying keys: %w: key %d is not a PUBLIC KEY in PEM", ErrOptions, len(keys)+1)
-		}
-		parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
-		key, ok := parsed.(*rsa.PublicKey)
-		if err != nil || !ok {
-			return nil, fmt.Errorf("azurekv: parse verifying keys: %w: key %d is not an RSA public key", ErrOptions, len(keys)+1)
+		block, after, _ := bytes.Cut(rest, []byte(pemEnd))
+		key, err := parsePEM(block)
+		if err != nil {
+			return nil, fmt.Errorf("azurekv: parse verifying keys: %w: key %d is %w", ErrOptions, len(keys)+1, err)
 		}
 		keys, rest = append(keys, key), after
 	}
@@ -114,4 +109,28 @@ func ParseVerifyingKeys(pemKeys []byte) ([]*rsa.PublicKey, error) {
 		return nil, fmt.Errorf("azurekv: parse verifying keys: %w: there is none", ErrOptions)
 	}
 	return keys, nil
+}
+
+const (
+	pemBegin = "-----BEGIN PUBLIC KEY-----"
+	pemEnd   = "-----END PUBLIC KEY-----"
+)
+
+// parsePEM parses one block without its last line. It is cut out before, since
+// [pem.Decode] skips what it can't read and takes the next block, and a key that
+// is missing among the pinned ones would be missed much later.
+func parsePEM(text []byte) (*rsa.PublicKey, error) {
+	if !bytes.HasPrefix(text, []byte(pemBegin)) || bytes.Count(text, []byte("-----BEGIN")) != 1 {
+		return nil, errors.New("not a PUBLIC KEY in PEM")
+	}
+	block, rest := pem.Decode(append(bytes.Clone(text), pemEnd...))
+	if block == nil || len(block.Headers) > 0 || len(rest) > 0 {
+		return nil, errors.New("a damaged PUBLIC KEY in PEM")
+	}
+	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
+	key, ok := parsed.(*rsa.PublicKey)
+	if err != nil || !ok {
+		return nil, errors.New("not an RSA public key")
+	}
+	return key, nil
 }

@@ -5,9 +5,10 @@ import (
 	"crypto"
 	"crypto/rsa"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync/atomic"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
@@ -58,38 +59,80 @@ func verifyPS256(key *rsa.PublicKey, digest [hashLen]byte, signature []byte) err
 type signer struct {
 	client *azkeys.Client
 	id     versionID
-	hash   [hashLen]byte
-	key    *rsa.PublicKey // one of the pinned ones
+	pinned pinnedKeys
+	found  atomic.Pointer[signingKey] // nil until Key Vault was asked
 }
 
-// newSigner asks for the signing key and finds it among the pinned ones.
-func newSigner(ctx context.Context, client *azkeys.Client, id versionID, pinned pinnedKeys) (*signer, error) {
-	got, err := getKey(ctx, client, id)
+// signingKey is the public key of a signer.
+type signingKey struct {
+	hash [hashLen]byte
+	key  *rsa.PublicKey // one of the pinned ones
+}
+
+// signerPatience is for how long New waits for the signing key's vault.
+const signerPatience = 5 * time.Second
+
+// try looks for the signing key. That it isn't among the pinned ones is an error
+// of the options; that it can't be had now is none, since nothing but wrapping
+// needs it: [signer.public] asks again.
+func (s *signer) try(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, signerPatience)
+	defer cancel()
+	got, err := getKey(ctx, s.client, s.id)
 	if err != nil {
-		return nil, fmt.Errorf("signing key: %w", err)
+		return nil
 	}
+	if _, err := s.among(got); err != nil {
+		return fmt.Errorf("%w: SigningKey: %w", ErrOptions, err)
+	}
+	return nil
+}
+
+// public returns the signing key's public key. Key Vault is asked until it has
+// answered once: a version doesn't change.
+func (s *signer) public(ctx context.Context) (*signingKey, error) {
+	if found := s.found.Load(); found != nil {
+		return found, nil
+	}
+	got, err := getKey(ctx, s.client, s.id)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.among(got)
+	if err != nil {
+		return nil, fail(kek.ErrDenied, err)
+	}
+	return found, nil
+}
+
+// among finds the key that Key Vault has among the pinned ones.
+func (s *signer) among(got vaultKey) (*signingKey, error) {
 	h, err := got.hash()
 	if err != nil {
-		return nil, fmt.Errorf("%w: SigningKey: %w", ErrOptions, err)
+		return nil, err
 	}
-	if pinned[h] == nil {
-		return nil, fmt.Errorf("%w: SigningKey's public key (SHA-256 %s…) is not among VerifyingKeys", ErrOptions, hex.EncodeToString(h[:8]))
+	if s.pinned[h] == nil {
+		return nil, fmt.Errorf("the public key (SHA-256 %x…) is not among VerifyingKeys", h[:8])
 	}
-	return &signer{client: client, id: id, hash: h, key: pinned[h]}, nil
+	found := &signingKey{hash: h, key: s.pinned[h]}
+	s.found.Store(found)
+	return found, nil
 }
 
 // sign has Key Vault sign the digest, and verifies what comes back.
-func (s *signer) sign(ctx context.Context, digest [hashLen]byte) ([]byte, error) {
-	resp, err := s.client.Sign(ctx, s.id.name, s.id.version, azkeys.SignParameters{
-		Algorithm: to.Ptr(azkeys.SignatureAlgorithmPS256), Value: digest[:],
+func (s *signer) sign(ctx context.Context, by *signingKey, digest [hashLen]byte) ([]byte, error) {
+	resp, err := await(ctx, func() (azkeys.SignResponse, error) {
+		return s.client.Sign(ctx, s.id.name, s.id.version, azkeys.SignParameters{
+			Algorithm: to.Ptr(azkeys.SignatureAlgorithmPS256), Value: digest[:],
+		}, nil)
 	}, nil)
 	if err != nil {
-		return nil, failed(ctx, opSign, err)
+		return nil, failed(ctx, call{opSign, s.id.keyID}, err)
 	}
 	if err := s.id.match(resp.KID); err != nil {
 		return nil, err
 	}
-	if verifyPS256(s.key, digest, resp.Result) != nil {
+	if verifyPS256(by.key, digest, resp.Result) != nil {
 		return nil, fail(kek.ErrCorrupt, errors.New("the answer is not a signature of what was asked, with the key that was asked"))
 	}
 	return resp.Result, nil

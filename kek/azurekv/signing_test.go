@@ -226,6 +226,39 @@ func TestCallCounts(t *testing.T) {
 		if n := count(func() { ok(t, unwrapErr(t, e.kek, wrapped)) }); n != 1 {
 			t.Errorf("%s: Unwrap makes %d calls, want 1", m, n)
 		}
+		rewrap := func() { _ = must(e.kek.Rewrap(t.Context(), wrapped, binding(t)))(t) }
+		if n := count(rewrap); n != 1+perWrap {
+			t.Errorf("%s: Rewrap makes %d calls, want %d", m, n, 1+perWrap)
+		}
+		ok(t, e.key.Rotate())
+		wrap(t, e.kek, secret()) // asks for the version's public key
+		if n := count(rewrap); n != 2+perWrap {
+			t.Errorf("%s: Rewrap to another version makes %d calls, want %d", m, n, 2+perWrap)
+		}
+	}
+}
+
+// Nor must a KMS that answers for another version, or with what another key made.
+func TestBadWrappingIsNotSigned(t *testing.T) {
+	other := rootID + "/0123456789abcdef0123456789abcdef"
+	for what, f := range map[string]azurekvtest.Fault{
+		"the public key of another version": {Op: azurekvtest.Get, Key: rootID, Alter: azurekvtest.OfAnotherKey(other).Alter},
+		"a ciphertext of a larger key": {Op: azurekvtest.WrapKey, Alter: azurekvtest.WithValue(func(v []byte) []byte {
+			return append(v, make([]byte, 128)...)
+		}).Alter},
+	} {
+		e := newEnv(t, signed)
+		restore := e.srv.Inject(f)
+		_, err := e.kek.Wrap(t.Context(), secret(), binding(t))
+		if err == nil {
+			t.Errorf("%s: Wrap succeeded", what)
+			continue
+		}
+		wantClass(t, err, kek.ErrCorrupt)
+		restore()
+		if n := e.srv.Calls(azurekvtest.Sign); n != 0 {
+			t.Errorf("%s: it was signed", what)
+		}
 	}
 }
 
@@ -268,6 +301,12 @@ func TestParseVerifyingKeysRefuses(t *testing.T) {
 	for _, bad := range []string{
 		"", " \n", "not PEM", "text\n" + text, text + "text", text + "\ntext\n" + text, strings.Replace(text, "PUBLIC KEY", "RSA PUBLIC KEY", 2), strings.Replace(text, "PUBLIC KEY", "CERTIFICATE", 2),
 		strings.Replace(text, "MII", "AAA", 1), text[:len(text)/2],
+		// A damaged key before a good one must not be passed over.
+		strings.Replace(text, "MII", "*II", 1) + text, text + strings.Replace(text, "MII", "*II", 1),
+		strings.Replace(text, "-----END PUBLIC KEY-----", "", 1) + text, "-----BEGIN PUBLIC KEY-----\nno end\n" + text,
+		strings.Replace(text, "-----END", "----END", 1) + text, text[:len(text)/2] + text,
+		strings.Replace(text, "KEY-----\n", "KEY-----\nName: value\n\n", 1) + text,
+		strings.ReplaceAll(text, "PUBLIC KEY", "EC PUBLIC KEY") + text,
 	} {
 		keys, err := azurekv.ParseVerifyingKeys([]byte(bad))
 		if keys != nil {

@@ -43,6 +43,15 @@ type vaultKey struct {
 	attributes azkeys.KeyAttributes
 }
 
+// fits reports whether wrapped bytes of the format can be made with a key.
+func (k vaultKey) fits(format byte) bool {
+	if format == formatSymmetric {
+		return k.kind == kindSymmetric
+	}
+	_, err := k.hash()
+	return err == nil
+}
+
 // hash returns the hash of an RSA key.
 func (k vaultKey) hash() ([hashLen]byte, error) {
 	if k.kind != kindRSA {
@@ -57,10 +66,17 @@ func getKey(ctx context.Context, client *azkeys.Client, id versionID) (vaultKey,
 	if err := ctx.Err(); err != nil {
 		return vaultKey{}, fail(kek.ErrUnavailable, err)
 	}
-	resp, err := client.GetKey(ctx, id.name, id.version, nil)
+	resp, err := await(ctx, func() (azkeys.GetKeyResponse, error) {
+		return client.GetKey(ctx, id.name, id.version, nil)
+	}, nil)
 	if err != nil {
-		return vaultKey{}, failed(ctx, opGet, err)
+		return vaultKey{}, failed(ctx, call{opGet, id.keyID}, err)
 	}
+	return id.read(resp)
+}
+
+// read checks what Key Vault says about a version of a key.
+func (id versionID) read(resp azkeys.GetKeyResponse) (vaultKey, error) {
 	if resp.Key == nil || resp.Key.Kty == nil {
 		return vaultKey{}, fail(kek.ErrUnavailable, errNoKID)
 	}
@@ -85,9 +101,15 @@ func getKey(ctx context.Context, client *azkeys.Client, id versionID) (vaultKey,
 
 // wrapKey has the key's newest version encrypt payload.
 func (k *KEK) wrapKey(ctx context.Context, alg azkeys.EncryptionAlgorithm, payload []byte) (version string, ciphertext []byte, err error) {
-	resp, err := k.client.WrapKey(ctx, k.key.name, "", azkeys.KeyOperationParameters{Algorithm: to.Ptr(alg), Value: payload}, nil)
+	// A copy: the call may outlive this function, and the caller is about to zero
+	// its own.
+	value := bytes.Clone(payload)
+	resp, err := await(ctx, func() (azkeys.WrapKeyResponse, error) {
+		defer clear(value)
+		return k.client.WrapKey(ctx, k.key.name, "", azkeys.KeyOperationParameters{Algorithm: to.Ptr(alg), Value: value}, nil)
+	}, nil)
 	if err != nil {
-		return "", nil, failed(ctx, opWrap, err)
+		return "", nil, failed(ctx, call{opWrap, k.key}, err)
 	}
 	version, err = k.key.versionOf(resp.KID)
 	if err != nil {
@@ -109,11 +131,13 @@ func validCiphertext(alg azkeys.EncryptionAlgorithm, c []byte) bool {
 // unwrapKey has the version that r names decrypt r's ciphertext to n bytes. The
 // caller zeroes them.
 func (k *KEK) unwrapKey(ctx context.Context, alg azkeys.EncryptionAlgorithm, r record, n int) ([]byte, error) {
-	// A copy: the SDK keeps its argument as long as a retry may need it.
+	// A copy, as in wrapKey: r is part of the caller's bytes.
 	params := azkeys.KeyOperationParameters{Algorithm: to.Ptr(alg), Value: bytes.Clone(r.ciphertext)}
-	resp, err := k.client.UnwrapKey(ctx, k.key.name, r.version, params, nil)
+	resp, err := await(ctx, func() (azkeys.UnwrapKeyResponse, error) {
+		return k.client.UnwrapKey(ctx, k.key.name, r.version, params, nil)
+	}, func(late azkeys.UnwrapKeyResponse) { clear(late.Result) })
 	if err != nil {
-		return nil, k.unwrapFailed(ctx, err)
+		return nil, k.unwrapFailed(ctx, r, err)
 	}
 	if err := (versionID{k.key, r.version}).match(resp.KID); err != nil {
 		clear(resp.Result)
@@ -128,16 +152,18 @@ func (k *KEK) unwrapKey(ctx context.Context, alg azkeys.EncryptionAlgorithm, r r
 
 // unwrapFailed sorts an error of unwrapKey. Versions of a key can't be deleted
 // one by one, so a version that Key Vault doesn't know, of a key that it knows,
-// was never one of this key, or of an earlier key of this name: the
-// wrapped bytes are wrong. If the key is gone, it is denied.
-func (k *KEK) unwrapFailed(ctx context.Context, err error) error {
-	first := failed(ctx, opUnwrap, err)
-	if !notFound(err) || ctx.Err() != nil {
+// was never one of this key, or of an earlier key of this name: the wrapped bytes
+// are wrong. If the key is gone, it is denied; and so it is if the wrapped bytes
+// are signed, since the signature proves that the version was this key's.
+func (k *KEK) unwrapFailed(ctx context.Context, r record, err error) error {
+	c := call{opUnwrap, k.key}
+	first := failed(ctx, c, err)
+	if r.format == formatSigned || !notFound(c, err) || ctx.Err() != nil {
 		return first
 	}
 	switch _, again := getKey(ctx, k.client, versionID{keyID: k.key}); {
 	case again == nil:
-		return failedAs(kek.ErrCorrupt, err)
+		return failedAs(kek.ErrCorrupt, c, err)
 	case errors.Is(again, kek.ErrUnavailable):
 		return again
 	}

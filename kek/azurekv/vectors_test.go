@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"strings"
 	"testing"
 
 	"github.com/embedvault/vault/internal/vectors"
@@ -71,11 +72,6 @@ func (v vector) open(t testing.TB) (*azurekv.KEK, *azurekvtest.Server) {
 	for _, spki := range v.VerifyingKeys {
 		o.VerifyingKeys = append(o.VerifyingKeys, must(x509.ParsePKIXPublicKey(spki))(t).(*rsa.PublicKey))
 	}
-	if !v.Unsigned && v.Algorithm != "A256KW" && len(v.WrappingKey) > 0 {
-		// An RSA key needs a signing key, or New refuses it; it signs nothing here.
-		sign := must(srv.CreateKey(id+"-sign", azurekvtest.RSA2048))(t)
-		o.SigningKey, o.VerifyingKeys = sign.VersionID(), append(o.VerifyingKeys, sign.PublicKey())
-	}
 	client := must(srv.Client(id[len("https://") : len(id)-len("/keys/vault-root")]))(t)
 	return must(azurekv.New(t.Context(), client, id, o))(t), srv
 }
@@ -110,8 +106,9 @@ func TestVectors(t *testing.T) {
 			if v.Result != vectors.Valid || !bytes.Equal(got, v.Unwrapped) || !bytes.Equal(got, v.ContextKey) {
 				t.Error("it unwraps to another key")
 			}
-			if k.URI() != v.URI || k.WrappedVersion(v.Wrapped) != v.KeyVersion {
-				t.Errorf("URI %q, version %q", k.URI(), k.WrappedVersion(v.Wrapped))
+			version := k.WrappedVersion(v.Wrapped)
+			if k.URI() != v.URI || !strings.HasPrefix(version, v.KeyVersion+":") {
+				t.Errorf("URI %q, version %q", k.URI(), version)
 			}
 		})
 	}

@@ -10,10 +10,14 @@ import (
 	"strings"
 	"testing"
 
+	kms "cloud.google.com/go/kms/apiv1"
 	"cloud.google.com/go/kms/apiv1/kmspb"
 	"github.com/embedvault/vault/kek"
 	"github.com/embedvault/vault/kek/gcpkms/gcpkmstest"
+	"github.com/googleapis/gax-go/v2"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
@@ -55,7 +59,9 @@ func TestAnswers(t *testing.T) {
 		{"33 bytes", gcpkmstest.Resized(33), nil, corrupt},
 		{"as much as fits", gcpkmstest.Resized(4096 - 13), nil, corrupt},
 		{"a byte more", gcpkmstest.Resized(4096 - 12), corrupt, corrupt},
-		{"8 MiB", gcpkmstest.Resized(8 << 20), corrupt, corrupt},
+		{"half a MiB", gcpkmstest.Resized(1 << 19), corrupt, corrupt},
+		{"more than is read", gcpkmstest.Resized(1 << 20), unavailable, unavailable},
+		{"8 MiB", gcpkmstest.Resized(8 << 20), unavailable, unavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFixture(t)
@@ -72,6 +78,41 @@ func TestAnswers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A large answer is refused by the length in front of it, and not received.
+func TestLargeAnswerIsNotReceived(t *testing.T) {
+	f := newFixture(t)
+	b := bindingOf(t)
+	wrapped := wrap(t, f.kek, secret(), b)
+	defer f.srv.Tamper(gcpkmstest.Resized(32 << 20))()
+	_, err := f.kek.Unwrap(t.Context(), wrapped, b)
+	wantClass(t, err, kek.ErrUnavailable)
+	wantCode(t, "Unwrap", err, codes.ResourceExhausted)
+}
+
+// What the client has been given for its calls stays, options of gRPC too.
+func TestClientsCallOptionsStay(t *testing.T) {
+	srv := gcpkmstest.New(t)
+	srv.CreateKey(keyName)
+	client := must(srv.ClientAs(gcpkmstest.Owner))(t)
+	var header metadata.MD
+	set := []gax.CallOption{gax.WithGRPCOptions(grpc.Header(&header))}
+	client.CallOptions = &kms.KeyManagementCallOptions{Encrypt: set, Decrypt: set, GetCryptoKey: set}
+	k := open(t, client, keyName)
+	b := bindingOf(t)
+	check := func(method string) {
+		t.Helper()
+		if len(header) == 0 {
+			t.Errorf("%s without the client's option", method)
+		}
+		header = nil
+	}
+	check("GetCryptoKey")
+	wrapped := wrap(t, k, secret(), b)
+	check("Encrypt")
+	must(k.Unwrap(t.Context(), wrapped, b))(t)
+	check("Decrypt")
 }
 
 func unverified(plaintext, aad bool) gcpkmstest.Tampering {

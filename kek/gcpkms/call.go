@@ -8,6 +8,9 @@ import (
 
 	"cloud.google.com/go/kms/apiv1/kmspb"
 	"github.com/embedvault/vault/kek"
+	"github.com/googleapis/gax-go/v2"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
@@ -26,20 +29,38 @@ const (
 // https://cloud.google.com/kms/docs/data-integrity-guidelines
 var errTransit = errors.New("damaged on its way")
 
+// maxAnswer is how much of an answer gRPC takes, in bytes. Cloud KMS's have some
+// kilobytes at most; the SDK's own limit is 2 GiB.
+const maxAnswer = 1 << 20
+
+// ask makes a call of the client's with a limited answer. What fails before Cloud
+// KMS answered is marked as [unheard]. set is what the client has for this call:
+// gax lets a call's options of gRPC replace the client's instead of adding to them.
+func ask[R any](set []gax.CallOption, call func(...gax.CallOption) (R, error)) (R, error) {
+	var s gax.CallSettings
+	for _, o := range set {
+		o.Resolve(&s)
+	}
+	var from peer.Peer
+	r, err := call(gax.WithGRPCOptions(append(slices.Clone(s.GRPC), grpc.MaxCallRecvMsgSize(maxAnswer), grpc.Peer(&from))...))
+	if err != nil && !heard(err, from) {
+		err = &unheard{err}
+	}
+	return r, err
+}
+
 // encrypt has plaintext encrypted under the key's primary version, and returns
 // the version's number. What it is given it neither keeps nor changes.
 func (k *KEK) encrypt(ctx context.Context, plaintext, aad []byte) (version uint64, ciphertext []byte, err error) {
-	// The call may outlive this function by a moment, and the caller is about to
-	// zero its own.
-	plaintext = slices.Clone(plaintext)
-	resp, err := await(ctx, func() (*kmspb.EncryptResponse, error) {
-		defer clear(plaintext)
-		return k.client.Encrypt(ctx, &kmspb.EncryptRequest{
-			Name:                              k.name,
-			Plaintext:                         plaintext,
-			PlaintextCrc32C:                   checksumOf(plaintext),
-			AdditionalAuthenticatedData:       aad,
-			AdditionalAuthenticatedDataCrc32C: checksumOf(aad),
+	resp, err := await(ctx, k.calls, plaintext, func(plaintext []byte) (*kmspb.EncryptResponse, error) {
+		return ask(k.client.CallOptions.Encrypt, func(opts ...gax.CallOption) (*kmspb.EncryptResponse, error) {
+			return k.client.Encrypt(ctx, &kmspb.EncryptRequest{
+				Name:                              k.name,
+				Plaintext:                         plaintext,
+				PlaintextCrc32C:                   checksumOf(plaintext),
+				AdditionalAuthenticatedData:       aad,
+				AdditionalAuthenticatedDataCrc32C: checksumOf(aad),
+			}, opts...)
 		})
 	}, func(*kmspb.EncryptResponse) {})
 	if err != nil {
@@ -72,14 +93,15 @@ func (k *KEK) encrypted(resp *kmspb.EncryptResponse) (version uint64, ciphertext
 // decrypt has ciphertext decrypted. Cloud KMS finds the version by itself. The
 // result is the caller's.
 func (k *KEK) decrypt(ctx context.Context, ciphertext, aad []byte) ([]byte, error) {
-	ciphertext = slices.Clone(ciphertext)
-	resp, err := await(ctx, func() (*kmspb.DecryptResponse, error) {
-		return k.client.Decrypt(ctx, &kmspb.DecryptRequest{
-			Name:                              k.name,
-			Ciphertext:                        ciphertext,
-			CiphertextCrc32C:                  checksumOf(ciphertext),
-			AdditionalAuthenticatedData:       aad,
-			AdditionalAuthenticatedDataCrc32C: checksumOf(aad),
+	resp, err := await(ctx, k.calls, ciphertext, func(ciphertext []byte) (*kmspb.DecryptResponse, error) {
+		return ask(k.client.CallOptions.Decrypt, func(opts ...gax.CallOption) (*kmspb.DecryptResponse, error) {
+			return k.client.Decrypt(ctx, &kmspb.DecryptRequest{
+				Name:                              k.name,
+				Ciphertext:                        ciphertext,
+				CiphertextCrc32C:                  checksumOf(ciphertext),
+				AdditionalAuthenticatedData:       aad,
+				AdditionalAuthenticatedDataCrc32C: checksumOf(aad),
+			}, opts...)
 		})
 	}, func(resp *kmspb.DecryptResponse) { clear(resp.GetPlaintext()) })
 	if err != nil {
@@ -95,8 +117,10 @@ func (k *KEK) decrypt(ctx context.Context, ciphertext, aad []byte) ([]byte, erro
 
 // lookup asks for the key itself.
 func (k *KEK) lookup(ctx context.Context) (*kmspb.CryptoKey, error) {
-	key, err := await(ctx, func() (*kmspb.CryptoKey, error) {
-		return k.client.GetCryptoKey(ctx, &kmspb.GetCryptoKeyRequest{Name: k.name})
+	key, err := await(ctx, k.calls, nil, func([]byte) (*kmspb.CryptoKey, error) {
+		return ask(k.client.CallOptions.GetCryptoKey, func(opts ...gax.CallOption) (*kmspb.CryptoKey, error) {
+			return k.client.GetCryptoKey(ctx, &kmspb.GetCryptoKeyRequest{Name: k.name}, opts...)
+		})
 	}, func(*kmspb.CryptoKey) {})
 	if err != nil {
 		return nil, k.failed(ctx, opLookup, err)

@@ -3,6 +3,7 @@ package gcpkms
 import (
 	"encoding/json"
 	"errors"
+	"net/url"
 	"strings"
 
 	"github.com/embedvault/vault/kek"
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/api/googleapi"
 	rpc "google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 )
 
@@ -98,6 +100,9 @@ func classify(op operation, a answer) error {
 	if class := byReason[a.reason]; class != nil && a.domain == infrastructure {
 		return class
 	}
+	if a.code == codes.InvalidArgument && a.domain == infrastructure {
+		return kek.ErrUnavailable // an API key or a header is at fault: Cloud KMS never saw the request
+	}
 	switch a.code {
 	case codes.FailedPrecondition:
 		return classOfViolations(a.violations)
@@ -150,7 +155,37 @@ type answer struct {
 	foreign    bool     // it is not Cloud KMS that answered, but something on the way
 }
 
+// unheard is an error that came without an answer of a server. It may look like
+// one: whoever issues tokens is often an API of Google's, too, with errors of the
+// same types.
+type unheard struct{ error }
+
+func (u *unheard) Unwrap() error { return u.error }
+
+// heard reports whether err came with an answer. from is whom gRPC talked to: it
+// stays empty if the call never got to its connection, for lack of a token or of a
+// connection. REST's transport returns what isn't an answer as a *url.Error, a
+// token source's errors inside it.
+func heard(err error, from peer.Peer) bool {
+	var unsent *url.Error
+	if errors.As(err, &unsent) {
+		return false
+	}
+	var rest *googleapi.Error
+	return from.Addr != nil || errors.As(err, &rest)
+}
+
 func answerOf(err error) answer {
+	a := saidBy(err)
+	var silent *unheard
+	if errors.As(err, &silent) {
+		a.foreign = true
+	}
+	return a
+}
+
+// saidBy is what err says, whosoever it is.
+func saidBy(err error) answer {
 	var api *apierror.APIError
 	if !errors.As(err, &api) {
 		// gax leaves some errors of gRPC as they are, and contexts' of course.

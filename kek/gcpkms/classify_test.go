@@ -77,6 +77,10 @@ func TestClassify(t *testing.T) {
 		{"a checksum that didn't match there", fail(status.Error(codes.InvalidArgument, "The checksum in field ciphertext_crc32c did not match the data in field ciphertext.")),
 			unavailable, unavailable, codes.InvalidArgument},
 
+		{"API key invalid", fail(gcpkmstest.RequestInvalid("API_KEY_INVALID")), unavailable, unavailable, codes.InvalidArgument},
+		{"a header invalid", fail(gcpkmstest.RequestInvalid("ORG_RESTRICTION_HEADER_INVALID")), unavailable, unavailable, codes.InvalidArgument},
+		{"a parameter unknown", fail(gcpkmstest.RequestInvalid("SYSTEM_PARAMETER_UNSUPPORTED")), unavailable, unavailable, codes.InvalidArgument},
+
 		{"external: no permission", external("EXTERNAL_PERMISSION_DENIED"), denied, denied, codes.FailedPrecondition},
 		{"external: not found", external("EXTERNAL_NOT_FOUND"), denied, denied, codes.FailedPrecondition},
 		{"external: timeout", external("TIMEOUT"), unavailable, unavailable, codes.FailedPrecondition},

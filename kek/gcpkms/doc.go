@@ -60,12 +60,19 @@
 //     external key manager denies the key or doesn't know it.
 //   - [kek.ErrUnavailable]: ctx ended; no connection, DNS, TLS; throttled; expired
 //     or missing credentials; an error of the server's; a proxy that answers in
-//     its place; a version that is still being made or imported; an external key
+//     its place; a request that Google refuses before Cloud KMS sees it (an API key
+//     or a header that is wrong); a version that is still being made or imported; an external key
 //     manager that can't be reached; an answer that can't be decoded or whose
 //     checksums are missing or wrong.
 //   - [kek.ErrCorrupt]: the wrapped bytes aren't of the format above (no call is
 //     made), or Cloud KMS says that they aren't of this key with this binding; an
 //     answer about another key, or with a key that isn't 32 bytes.
+//
+// Only what came with an answer counts as Cloud KMS's. A source of tokens is often
+// an API of Google's too, with errors of the same types; whatever it says is
+// unavailable. With gRPC the driver knows by the options that it gives to each call
+// (grpc.Peer): an interceptor of yours must pass options on, else a denial counts
+// as unavailable.
 //
 // Each wraps the SDK's own error. Texts repeat at most 512 bytes of what a server
 // said, without words that could be keys or tokens.
@@ -82,4 +89,12 @@
 // keys in the clear. Don't, in production.
 //
 // Keys come and go through buffers of the SDK's that nobody zeroes.
+//
+// Of an answer gRPC takes 1 MiB at most, whatever the client's options say. The
+// SDK's REST client reads answers to their end, however long: give it a transport
+// that limits them, as docs/providers/google-cloud-kms.md shows.
+//
+// Calls return when ctx ends, even if a source of tokens doesn't heed it. What it
+// is asked for then goes on in a goroutine of its own. While 64 calls of a KEK have
+// been left so, further ones fail at once as unavailable.
 package gcpkms

@@ -90,6 +90,10 @@ func reasonOf(err error) string {
 // textOf is what an error says: the code, what it is refused with, and the
 // message as far as it is plain.
 func (k *KEK) textOf(a answer, err error) string {
+	if a.foreign {
+		a.foreign = false
+		return "not an answer of Cloud KMS: " + k.textOf(a, err)
+	}
 	if a.message == "" {
 		return plain(err.Error(), k.name)
 	}

@@ -50,9 +50,9 @@ func newFixture(t testing.TB) fixture {
 }
 
 // once makes a client that makes every call once, without a time limit of its
-// own.
+// own. The SDK's REST client keeps the pointer, so what it leads to is changed.
 func once(c *kms.KeyManagementClient) *kms.KeyManagementClient {
-	c.CallOptions = &kms.KeyManagementCallOptions{}
+	*c.CallOptions = kms.KeyManagementCallOptions{}
 	return c
 }
 

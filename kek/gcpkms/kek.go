@@ -31,6 +31,7 @@ const keyLen = 32
 // what belongs to.
 type KEK struct {
 	client *kms.KeyManagementClient
+	calls  *calls
 	name   string // of the key, of nameForm
 }
 
@@ -114,12 +115,6 @@ func (k *KEK) WrappedVersion(wrapped []byte) string {
 	return strconv.FormatUint(version, 10)
 }
 
-// Format prints the URI and nothing else, whatever the verb: the struct leads to
-// the client and its credentials.
-func (k *KEK) Format(f fmt.State, _ rune) {
-	if k == nil {
-		_, _ = io.WriteString(f, "<nil>")
-		return
-	}
-	_, _ = io.WriteString(f, k.URI())
-}
+// Format prints the URI and nothing else, whatever the verb, of a KEK or of what
+// points to one: the struct leads to the client and its credentials.
+func (k KEK) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.URI()) }

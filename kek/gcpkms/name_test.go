@@ -20,6 +20,7 @@ func TestURI(t *testing.T) {
 	longest := fmt.Sprintf("projects/%s.%s:a%s/locations/a%s/keyRings/%s/cryptoKeys/%s", strings.Repeat("d", 63), strings.Repeat("e", 63),
 		strings.Repeat("p", 29), strings.Repeat("l", 62), strings.Repeat("R", 63), strings.Repeat("k", 63))
 	for _, name := range []string{
+		longDomain(502 - len("projects/")),
 		keyName,
 		"projects/abcdef/locations/us/keyRings/_/cryptoKeys/-",
 		"projects/my-project-123/locations/global/keyRings/0/cryptoKeys/A_b-9",
@@ -35,6 +36,14 @@ func TestURI(t *testing.T) {
 			t.Errorf("the URI of %q is %q", name, got)
 		}
 	}
+}
+
+// longDomain returns a key's name of so many bytes behind "projects/".
+func longDomain(n int) string {
+	label := strings.Repeat("d", 63)
+	tail := ":a" + strings.Repeat("p", 29) + "/locations/l" + strings.Repeat("l", 62) + "/keyRings/" + strings.Repeat("R", 63) + "/cryptoKeys/" + strings.Repeat("k", 63)
+	head := strings.Join([]string{label, label, label, label, label}, ".")
+	return "projects/" + head[:n-len(tail)] + tail
 }
 
 // Names are matched, never cleaned, and nothing is asked about others.
@@ -54,6 +63,7 @@ func TestKeyNameAttacks(t *testing.T) {
 		with(project, "user@host:my-project"), with(project, "user:pw@evil.com"), with(project, "com:my-project"), with(project, "..:my-project"), with(project, "a..b:my-project"), with(project, ":my-project"), with(project, "evil.com/x:my-project"), with(project, "evil.com.:my-project"),
 		with("my-key", strings.Repeat("k", 64)), with("my-ring", strings.Repeat("r", 64)), with("my-key", ""), with("my-ring", ""), with(project, ""), with("us-central1", ""),
 		"//cloudkms.googleapis.com/" + keyName, "https://cloudkms.googleapis.com/v1/" + keyName, "organizations/" + project + "/" + rest, "projects/" + project, strings.Repeat("a", 1<<20),
+		longDomain(503 - len("projects/")), longDomain(319 + 244 - 1), // a URI of 513 bytes, and the longest that the alphabets allow
 	} {
 		for _, skip := range []bool{false, true} {
 			_, err := gcpkms.New(t.Context(), srv.Client(), name, gcpkms.Options{SkipLookup: skip})
@@ -127,12 +137,17 @@ func iamDenied(t testing.TB) error {
 
 func TestFormat(t *testing.T) {
 	f := newFixture(t)
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%p"} {
-		if got := fmt.Sprintf(verb, f.kek); verb != "%p" && got != f.kek.URI() {
-			t.Errorf("%s prints %q", verb, got)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		for _, printed := range []any{f.kek, *f.kek} {
+			if got := fmt.Sprintf(verb, printed); got != f.kek.URI() {
+				t.Errorf("%s of a %T prints %q", verb, printed, got)
+			}
 		}
 	}
 	if got := fmt.Sprintf("%+v", struct{ K *gcpkms.KEK }{f.kek}); got != "{K:"+f.kek.URI()+"}" {
 		t.Errorf("inside a struct it prints %q", got)
+	}
+	if got := fmt.Sprint((*gcpkms.KEK)(nil)); got != "<nil>" {
+		t.Errorf("a nil KEK prints %q", got)
 	}
 }

@@ -94,28 +94,6 @@ func TestNetworkFailures(t *testing.T) {
 	}
 }
 
-// A source of tokens knows no ctx, or ignores it: the call returns all the same.
-func TestHangingCredentials(t *testing.T) {
-	f := newFixture(t)
-	b := bindingOf(t)
-	wrapped := wrap(t, f.kek, secret(), b)
-	gate := make(chan struct{})
-	defer close(gate)
-	k := open(t, once(intercepted(t, f.srv, func(context.Context) error { <-gate; return errors.New("late") })), keyName)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
-	defer cancel()
-	start := time.Now()
-	for _, err := range each(ctx, k, wrapped, b) {
-		wantClass(t, err, kek.ErrUnavailable)
-		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("not the context's error: %v", err)
-		}
-	}
-	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("it took %v", took)
-	}
-}
-
 // refusing returns an address that nobody listens at.
 func refusing(t testing.TB) string {
 	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)

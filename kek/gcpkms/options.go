@@ -8,6 +8,7 @@ import (
 	kms "cloud.google.com/go/kms/apiv1"
 	"cloud.google.com/go/kms/apiv1/kmspb"
 	"github.com/embedvault/vault/kek"
+	"github.com/embedvault/vault/keyctx"
 )
 
 // ErrOptions is matched when [New] is given what can't be right: no client, or a
@@ -33,8 +34,9 @@ type Options struct {
 //
 //	projects/my-project/locations/europe-west1/keyRings/my-ring/cryptoKeys/my-key
 //
-// Any other form is refused, and so are project numbers; the error matches
-// [ErrOptions].
+// Any other form is refused, and so are project numbers, and names of more than
+// 502 bytes, which only a project ID with a very long domain makes; the error
+// matches [ErrOptions].
 //
 // Unless Options.SkipLookup is set, New asks for the key (GetCryptoKey). If there
 // is none, or it isn't one for symmetric encryption, the error matches
@@ -50,7 +52,10 @@ func New(ctx context.Context, client *kms.KeyManagementClient, key string, o Opt
 		return nil, fmt.Errorf("gcpkms: %w: the key %.200q is not of the form "+
 			"projects/PROJECT_ID/locations/LOCATION/keyRings/KEY_RING/cryptoKeys/KEY", ErrOptions, key)
 	}
-	k := &KEK{client: client, name: key}
+	k := &KEK{client: client, calls: new(calls), name: key}
+	if !keyctx.ValidURI(k.URI()) {
+		return nil, fmt.Errorf("gcpkms: %w: the name of the key makes a URI of %d bytes, at most %d are allowed", ErrOptions, len(k.URI()), keyctx.MaxURILen)
+	}
 	if o.SkipLookup {
 		return k, nil
 	}

@@ -1,11 +1,13 @@
 package gcpkms_test
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	kms "cloud.google.com/go/kms/apiv1"
@@ -25,8 +27,13 @@ import (
 // as google.api.http in google/cloud/kms/v1/service.proto maps it.
 func restClient(t testing.TB, srv *gcpkmstest.Server) *kms.KeyManagementClient {
 	t.Helper()
+	return restClientOf(t, transcoding(t, srv))
+}
+
+// transcoding is a front of srv's.
+func transcoding(t testing.TB, srv *gcpkmstest.Server) http.HandlerFunc {
 	behind := once(must(srv.ClientAs(gcpkmstest.Owner))(t))
-	return restClientOf(t, func(w http.ResponseWriter, r *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
 		resp, err := transcode(r, behind)
 		if err != nil {
 			sendError(w, status.Convert(err))
@@ -35,7 +42,7 @@ func restClient(t testing.TB, srv *gcpkmstest.Server) *kms.KeyManagementClient {
 		b, _ := protojson.Marshal(resp)
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(b)
-	})
+	}
 }
 
 func restClientOf(t testing.TB, handler http.HandlerFunc) *kms.KeyManagementClient {
@@ -47,6 +54,22 @@ func restClientOf(t testing.TB, handler http.HandlerFunc) *kms.KeyManagementClie
 	t.Cleanup(func() { _ = client.Close() })
 	return client
 }
+
+// atServer is a transport that leads to a server with the handler, whatever the
+// request says.
+func atServer(t testing.TB, handler http.HandlerFunc) http.RoundTripper {
+	front := httptest.NewServer(handler)
+	t.Cleanup(front.Close)
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		r = r.Clone(r.Context())
+		r.URL.Scheme, r.URL.Host = "http", front.Listener.Addr().String()
+		return front.Client().Transport.RoundTrip(r)
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // transcode makes the call that an HTTP request means.
 func transcode(r *http.Request, behind *kms.KeyManagementClient) (proto.Message, error) {
@@ -73,6 +96,47 @@ func transcode(r *http.Request, behind *kms.KeyManagementClient) (proto.Message,
 	default:
 		return behind.GetCryptoKey(r.Context(), &kmspb.GetCryptoKeyRequest{Name: name})
 	}
+}
+
+// limited is a transport that reads no more than 1 MiB of an answer.
+type limited struct{ http.RoundTripper }
+
+func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := l.RoundTripper.RoundTrip(r)
+	if err == nil {
+		resp.Body = http.MaxBytesReader(nil, resp.Body, 1<<20)
+	}
+	return resp, err
+}
+
+// The transport that docs/providers/google-cloud-kms.md shows ends answers without
+// end, and lets others through.
+func TestRESTAnswersAreLimited(t *testing.T) {
+	f := newFixture(t)
+	b := bindingOf(t)
+	wrapped := wrap(t, f.kek, secret(), b)
+	through := func(transport http.RoundTripper) *kms.KeyManagementClient { return restThrough(t, limited{transport}) }
+	for _, code := range []int{200, 400} {
+		var sent atomic.Int64
+		client := through(atServer(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(code)
+			_, _ = io.WriteString(w, `{"plaintext":"`)
+			for range 64 { // MiB
+				n, err := w.Write(bytes.Repeat([]byte("A"), 1<<20))
+				if sent.Add(int64(n)); err != nil {
+					return
+				}
+			}
+		}))
+		k := must(gcpkms.New(t.Context(), once(client), keyName, gcpkms.Options{SkipLookup: true}))(t)
+		_, err := k.Unwrap(t.Context(), wrapped, b)
+		wantClass(t, err, kek.ErrUnavailable)
+		if n := sent.Load(); n >= 32<<20 {
+			t.Errorf("status %d: %d MiB were read", code, n>>20)
+		}
+	}
+	good := through(atServer(t, transcoding(t, f.srv)))
+	wantOpens(t, open(t, good, keyName), wrapped, b, must(f.kek.Unwrap(t.Context(), wrapped, b))(t))
 }
 
 // httpCode is google/rpc/code.proto's mapping, as far as it is needed.

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/embedvault/vault/kek"
@@ -21,7 +22,9 @@ func (k *KEK) UnwrapBatch(ctx context.Context, items []kek.BatchItem) []kek.Batc
 }
 
 // RewrapBatch implements [kek.Batcher]: for each 250 items one call with a
-// derived key, and two with a plain one (see [KEK.Rewrap]).
+// derived key, and three with a plain one (see [KEK.Rewrap]: to unwrap, to wrap,
+// and to see of one of them that it is bound). With a derived key the key is read
+// again at the end.
 func (k *KEK) RewrapBatch(ctx context.Context, items []kek.BatchItem) []kek.BatchResult {
 	results := make([]kek.BatchResult, len(items))
 	k.inChunks(len(items), func(from, to int) {
@@ -31,7 +34,23 @@ func (k *KEK) RewrapBatch(ctx context.Context, items []kek.BatchItem) []kek.Batc
 			k.rewrapChunk(ctx, items[from:to], results[from:to])
 		}
 	})
+	if k.mode == derived && slices.ContainsFunc(results, succeeded) {
+		if err := k.checkSame(ctx); err != nil {
+			withdraw(results, err)
+		}
+	}
 	return k.named("rewrap", items, results)
+}
+
+func succeeded(r kek.BatchResult) bool { return r.Err == nil }
+
+// withdraw takes all results back that there are, for err.
+func withdraw(results []kek.BatchResult, err error) {
+	for i, r := range results {
+		if succeeded(r) {
+			results[i] = kek.BatchResult{Err: err}
+		}
+	}
 }
 
 func (k *KEK) inChunks(n int, chunk func(from, to int)) {
@@ -77,7 +96,8 @@ func (k *KEK) openChunk(ctx context.Context, op string, items []kek.BatchItem, r
 	k.callBatch(ctx, op, batch, places, results, read)
 }
 
-// rewrapChunk unwraps all items and wraps those that it could.
+// rewrapChunk unwraps all items and wraps those that it could. One call wraps
+// them all: one that is bound shows that all are.
 func (k *KEK) rewrapChunk(ctx context.Context, items []kek.BatchItem, results []kek.BatchResult) {
 	keys := make([]kek.BatchResult, len(items))
 	k.unwrapChunk(ctx, items, keys)
@@ -94,6 +114,15 @@ func (k *KEK) rewrapChunk(ctx context.Context, items []kek.BatchItem, results []
 		batch, places = append(batch, p), append(places, i)
 	}
 	k.callBatch(ctx, "encrypt", batch, places, results, k.wrappedOf)
+	for i, place := range places {
+		if !succeeded(results[place]) {
+			continue
+		}
+		if err := k.checkBound(ctx, results[place].Bytes, batch[i]); err != nil {
+			withdraw(results, err)
+		}
+		return
+	}
 }
 
 // callBatch makes the call. What fails as a whole is the failure of each item.
@@ -121,7 +150,7 @@ func (k *KEK) callBatch(ctx context.Context, op string, batch []params, places [
 		case err != nil:
 			r.Err = err
 		case a.Data.Results[i].Error != "":
-			r.Err = k.failedItem(a.Data.Results[i].Error, p)
+			r.Err = failedItem(a.Data.Results[i].Error)
 		default:
 			r.Bytes, r.Err = read(a.Data.Results[i])
 		}
@@ -129,7 +158,8 @@ func (k *KEK) callBatch(ctx context.Context, op string, batch []params, places [
 }
 
 // inOrder checks that there is one result for each item, in the items' order.
-// Servers before 1.13 give no references back; the order is all there is then.
+// Servers before 1.13 give no references back, to no item; the order is all there
+// is then.
 func inOrder(results []result, n int) error {
 	if results == nil {
 		return fmt.Errorf("%w: the answer has no batch_results", kek.ErrUnavailable)
@@ -137,8 +167,9 @@ func inOrder(results []result, n int) error {
 	if len(results) != n {
 		return fmt.Errorf("%w: the server answers with %d results to %d items", kek.ErrCorrupt, len(results), n)
 	}
+	referenced := slices.ContainsFunc(results, func(r result) bool { return r.Reference != "" })
 	for i, r := range results {
-		if results[0].Reference != "" && r.Reference != strconv.Itoa(i) {
+		if referenced && r.Reference != strconv.Itoa(i) {
 			return fmt.Errorf("%w: the server's results are not in the order of the items", kek.ErrCorrupt)
 		}
 	}

@@ -24,11 +24,14 @@ var (
 const mustExist = "must-exist"
 
 // KEK is a key of HashiCorp Vault's transit secrets engine. It is safe for
-// concurrent use and needs no closing. It keeps the client and nothing secret.
+// concurrent use and needs no closing. It keeps the client, and nothing secret
+// but what the client has.
 type KEK struct {
-	client *api.Client
+	client *api.Client // makes requests
+	pinned *api.Client // sends them: see pin
 	at     target
 	mode   mode
+	left   left
 }
 
 // New returns the KEK that the transit key named key is. It asks the server:
@@ -37,10 +40,11 @@ type KEK struct {
 // encrypts a few bytes that are no key, and makes sure that the server doesn't
 // decrypt them with other associated data, as one before 1.13 would.
 //
-// The client is the caller's: its address, token, namespace, TLS, time limit,
-// retries and redirects stay as they are, and the token may be renewed or
-// replaced at any time. Its namespace must stay: it is part of the URI, and
-// calls after it was changed fail with [kek.ErrUnavailable].
+// The client is the caller's: its address, token, TLS, time limit, retries and
+// redirects stay as they are. Set it up before; while New runs, nothing of it may
+// be changed. Afterwards its token may be renewed or replaced at any time. The
+// namespace is that of now, whatever the client's becomes. Callbacks for
+// responses (the client's WithResponseCallbacks) are not called.
 //
 // Errors match [ErrOptions], or one class of package kek: denied if the key
 // doesn't exist, isn't suitable or may not be read or used; unavailable if there
@@ -50,7 +54,7 @@ func New(ctx context.Context, client *api.Client, key string, o Options) (*KEK, 
 	if err != nil {
 		return nil, err
 	}
-	k := &KEK{client: client, at: at}
+	k := &KEK{client: client, pinned: pin(client, at.namespace), at: at}
 	info, err := k.readKey(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("hashivault: open %s: %w", at.uri(), err)
@@ -73,9 +77,14 @@ func New(ctx context.Context, client *api.Client, key string, o Options) (*KEK, 
 func (k *KEK) URI() string { return k.at.uri() }
 
 // Wrap implements [kek.Wrapper]. Keys that are not 32 bytes long are refused as
-// corrupt. It never creates the transit key, whatever the token may do. With a
-// derived key it reads the key again after the call, so that nothing is wrapped
-// under one that was deleted and made anew without derivation.
+// corrupt. It never creates the transit key, whatever the token may do.
+//
+// A second call makes sure that what the first returned is bound. With a derived
+// key it reads the key, so that nothing is wrapped under one that was deleted and
+// made anew without derivation. With a plain key it decrypts the wrapped key
+// again, with its own associated data and with other, which must fail: a node of
+// an older Vault, that came to answer after New, would ignore them. That is
+// unavailable.
 func (k *KEK) Wrap(ctx context.Context, key []byte, b kek.Binding) ([]byte, error) {
 	wrapped, err := k.wrap(ctx, key, b)
 	if err != nil {
@@ -102,10 +111,8 @@ func (k *KEK) wrap(ctx context.Context, key []byte, b kek.Binding) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	if k.mode == derived {
-		if err := k.checkSame(ctx); err != nil {
-			return nil, err
-		}
+	if err := k.checkBound(ctx, wrapped, p); err != nil {
+		return nil, err
 	}
 	return wrapped, nil
 }
@@ -144,6 +151,7 @@ func (k *KEK) open(ctx context.Context, op string, wrapped []byte, b kek.Binding
 // Rewrap implements [kek.Rewrapper]. With a derived key Vault does it, and the
 // key isn't shown. With a plain key Vault can't, since its rewrap takes no
 // associated data: the key is unwrapped and wrapped in this process, and zeroed.
+// What Wrap does to make sure of the result, Rewrap does too.
 func (k *KEK) Rewrap(ctx context.Context, wrapped []byte, b kek.Binding) ([]byte, error) {
 	rewrapped, err := k.rewrap(ctx, wrapped, b)
 	if err != nil {
@@ -158,7 +166,14 @@ func (k *KEK) rewrap(ctx context.Context, wrapped []byte, b kek.Binding) ([]byte
 		if err != nil {
 			return nil, err
 		}
-		return a.Data.wrapped(k.mode)
+		rewrapped, err := a.Data.wrapped(k.mode)
+		if err != nil {
+			return nil, err
+		}
+		if err := k.checkSame(ctx); err != nil {
+			return nil, err
+		}
+		return rewrapped, nil
 	}
 	key, err := k.unwrap(ctx, wrapped, b)
 	if err != nil {

@@ -30,6 +30,9 @@ type Options struct {
 	// reach the same Vault by different addresses (a load balancer, an agent on
 	// localhost), to any name that stays: the URI is stored beside every key. It
 	// is never connected to.
+	//
+	// It is required where the host of the address doesn't say which Vault it is:
+	// a Unix socket, or an address with a path (one gateway before several).
 	Host string
 }
 
@@ -69,7 +72,11 @@ func newTarget(client *api.Client, key string, o Options) (target, error) {
 		t.mount = defaultMount
 	}
 	if t.host == "" {
-		t.host = addressHost(client)
+		host, err := addressHost(client)
+		if err != nil {
+			return target{}, err
+		}
+		t.host = host
 	}
 	switch {
 	case !validElement(key):
@@ -90,15 +97,22 @@ func newTarget(client *api.Client, key string, o Options) (target, error) {
 
 const alphabet = `is not of A-Z a-z 0-9 _ . - without "..", starting and ending with a letter, a digit or _`
 
-// addressHost returns the host of the client's address. The scheme and a path
-// before Vault's own are not part of it. It is lower case since host names are
-// case-insensitive: that is no cleaning of what somebody wrote as a URI.
-func addressHost(client *api.Client) string {
-	u, err := url.Parse(client.Address())
-	if err != nil {
-		return ""
+// addressHost returns the host of the client's address, if that alone says which
+// Vault it is. It is lower case since host names are case-insensitive: that is no
+// cleaning of what somebody wrote as a URI.
+func addressHost(client *api.Client) (string, error) {
+	// To the client the address of a socket is "http://localhost".
+	if strings.HasPrefix(client.CloneConfig().Address, "unix://") {
+		return "", fmt.Errorf("hashivault: %w: Host: it must be set, since the client's address is a Unix socket", ErrOptions)
 	}
-	return strings.ToLower(u.Host)
+	u, err := url.Parse(client.Address())
+	if err != nil { // which NewClient and SetAddress let nobody have
+		return "", fmt.Errorf("hashivault: %w: the client's address is no URL", ErrOptions)
+	}
+	if strings.Trim(u.Path, "/") != "" {
+		return "", fmt.Errorf("hashivault: %w: Host: it must be set, since the client's address has a path", ErrOptions)
+	}
+	return strings.ToLower(u.Host), nil
 }
 
 func validElement(s string) bool { return element.MatchString(s) && !strings.Contains(s, "..") }

@@ -404,6 +404,41 @@ var breakages = []breakage{
 		}
 		return results
 	})},
+	{name: "takes 64 items at most", failed: []string{"batch of many"}, build: func(k *memkek.KEK) kek.Wrapper {
+		return &broken{KEK: k, unwrapBatch: func(ctx context.Context, items []kek.BatchItem) []kek.BatchResult {
+			results := k.UnwrapBatch(ctx, items)
+			if len(items) > 64 {
+				for i := range results {
+					results[i] = kek.BatchResult{Err: fmt.Errorf("too many: %w", kek.ErrCorrupt)}
+				}
+			}
+			return results
+		}}
+	}},
+	{name: "calls an outage of a batch corrupt", failed: []string{"batch when denied", "batch when unavailable"}, build: batching(func(results []kek.BatchResult) []kek.BatchResult {
+		for i := range results {
+			if results[i].Err != nil {
+				results[i].Err = fmt.Errorf("batch: %w: %v", kek.ErrCorrupt, results[i].Err)
+			}
+		}
+		return results
+	})},
+	{name: "has one buffer for batches", failed: []string{"batches side by side"}, build: func() func(k *memkek.KEK) kek.Wrapper {
+		var mu sync.Mutex
+		buf := make([]byte, 0, 1<<16)
+		return batching(func(results []kek.BatchResult) []kek.BatchResult {
+			mu.Lock()
+			defer mu.Unlock()
+			used := buf[:0]
+			for i, r := range results {
+				if r.Bytes != nil {
+					used = append(used, r.Bytes...)
+					results[i].Bytes = used[len(used)-len(r.Bytes):]
+				}
+			}
+			return results
+		})
+	}()},
 	{name: "ignores ctx in a batch", failed: []string{"batch"}, build: func(k *memkek.KEK) kek.Wrapper {
 		return &broken{KEK: k, unwrapBatch: func(ctx context.Context, items []kek.BatchItem) []kek.BatchResult {
 			return k.UnwrapBatch(context.WithoutCancel(ctx), items)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/embedvault/vault/kek"
@@ -91,6 +92,103 @@ func checkBatch(s *suite) {
 		}
 		s.checkBatchCtx(b, items[:1])
 	}
+}
+
+// goodItems returns n wrapped keys, and the keys.
+func (s *suite) goodItems(w kek.Wrapper, n int) (items []kek.BatchItem, keys [][]byte) {
+	s.Helper()
+	items, keys = make([]kek.BatchItem, n), make([][]byte, n)
+	for i := range n {
+		keys[i] = random(32)
+		b := s.bindingOf(keyctx.KeyContext{"organization_id": fmt.Sprint("org-", i)})
+		items[i] = kek.BatchItem{Wrapped: s.mustWrapKey(w, keys[i], b), Binding: b}
+	}
+	return items, keys
+}
+
+// wantKeys checks what UnwrapBatch returned.
+func (s *suite) wantKeys(results []kek.BatchResult, keys [][]byte) {
+	s.Helper()
+	for i, r := range results {
+		if r.Err != nil || !bytes.Equal(r.Bytes, keys[i]) {
+			s.Fatalf("UnwrapBatch: item %d of %d is another key, or an error: %v", i, len(keys), brief(r.Err))
+		}
+	}
+}
+
+// checkBatchOfMany: a batch has as many items as its caller likes. What the KMS
+// takes in one call is the driver's business.
+func checkBatchOfMany(s *suite) {
+	w, both := s.batcher()
+	n := 300
+	if s.h.Costly {
+		n = 130
+	}
+	items, keys := s.goodItems(w, n)
+	s.wantKeys(s.run(both[0], s.Context(), items), keys)
+	for i, r := range s.run(both[1], s.Context(), items) {
+		if r.Err != nil {
+			s.Fatalf("RewrapBatch: item %d of %d: %v", i, n, brief(r.Err))
+		}
+	}
+}
+
+// checkBatchesSideBySide: batches at the same time and one after the other don't
+// share memory, and leave what they are given as it was.
+func checkBatchesSideBySide(s *suite) {
+	w, both := s.batcher()
+	const side = 4
+	var wg sync.WaitGroup
+	all := make([][]kek.BatchResult, side)
+	keys := make([][][]byte, side)
+	for n := range side {
+		items, want := s.goodItems(w, 5)
+		was := make([][]byte, len(items))
+		for i := range items {
+			was[i] = bytes.Clone(items[i].Wrapped)
+		}
+		keys[n] = want
+		wg.Go(func() {
+			all[n] = both[0].call(s.Context(), items)
+			for i := range items {
+				if !bytes.Equal(items[i].Wrapped, was[i]) {
+					s.Error("UnwrapBatch changed what it was given")
+				}
+			}
+		})
+	}
+	wg.Wait()
+	later, _ := s.goodItems(w, 5)
+	s.run(both[0], s.Context(), later)
+	s.run(both[1], s.Context(), later)
+	for n := range side {
+		if len(all[n]) != len(keys[n]) {
+			s.Fatalf("UnwrapBatch returned %d results for %d items", len(all[n]), len(keys[n]))
+		}
+		s.wantKeys(all[n], keys[n])
+	}
+}
+
+func checkBatchDenied(s *suite) { s.checkBatchFails(s.h.Deny, "denied", kek.ErrDenied) }
+
+func checkBatchUnavailable(s *suite) {
+	s.checkBatchFails(s.h.Unavailable, "unavailable", kek.ErrUnavailable)
+}
+
+// checkBatchFails: where the KMS answers for none, each item says so in the class
+// that Unwrap would have.
+func (s *suite) checkBatchFails(on switcher, what string, class error) {
+	s.Helper()
+	w, both := s.batcher()
+	items, keys := s.goodItems(w, 3)
+	restore := s.turn(on)
+	for _, b := range both {
+		for _, r := range s.run(b, s.Context(), items) {
+			s.wantClass(b.name+" when "+what, r.Err, class)
+		}
+	}
+	restore()
+	s.wantKeys(s.run(both[0], s.Context(), items), keys)
 }
 
 func (s *suite) checkBatchCtx(b batch, items []kek.BatchItem) {

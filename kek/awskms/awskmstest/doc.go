@@ -17,6 +17,7 @@
 // access key ID in their Authorization header, and signatures are not verified;
 // permissions are set by [Key.Allow], [Key.Deny] and [Key.RequireContext]
 // instead of policies, without a deny that beats every allow; grant tokens are
-// good if they begin with "token-", and grant nothing; changes are seen at once;
-// there are no quotas but those that [Server.Inject] makes.
+// good if they begin with "token-", and grant nothing; of dry runs it knows those
+// that ask for permissions only; changes are seen at once; there are no quotas but
+// those that [Server.Inject] makes.
 package awskmstest

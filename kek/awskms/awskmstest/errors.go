@@ -61,12 +61,31 @@ func errUnsupported(k *Key) *apiError { // "Key states of KMS keys", [6]
 		k.ARN() + " origin is " + string(k.opts.Origin) + " which is not valid for this operation."}
 }
 
+const accessDenied = "AccessDeniedException"
+
 // errAccessDenied has the form of IAM User Guide, "Troubleshoot access denied
 // error messages".
 func errAccessDenied(p *Principal, action string, k *Key) *apiError {
-	return &apiError{"AccessDeniedException", http.StatusBadRequest,
+	return &apiError{accessDenied, http.StatusBadRequest,
 		"User: " + p.arn + " is not authorized to perform: " + action + " on resource: " + k.ARN() +
 			" because no resource-based policy allows the " + action + " action"}
+}
+
+// errVague refuses in words about the key that the ciphertext names. Text:
+// https://github.com/kubernetes-sigs/aws-encryption-provider/pull/78, where the
+// ciphertext was another key's; elsewhere it is reported for missing permissions.
+func errVague() *apiError {
+	return &apiError{accessDenied, http.StatusBadRequest, "The ciphertext refers to a customer master key that does not exist, " +
+		"does not exist in this region, or you are not allowed to access."}
+}
+
+// orDryRun is the answer to a dry run. The text is ours.
+func orDryRun(err *apiError) *apiError {
+	if err != nil {
+		return err
+	}
+	return &apiError{"DryRunOperationException", http.StatusPreconditionFailed,
+		"The request would have succeeded, but the DryRun option is set."}
 }
 
 func errValidation(message string) *apiError {

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
@@ -32,6 +33,7 @@ type Key struct {
 	state   types.KeyState
 	grants  map[grant]bool
 	needs   map[string]string // pairs that an encryption context must have
+	needFor []string          // for these actions; empty: for all
 	created time.Time
 }
 
@@ -171,10 +173,14 @@ func (k *Key) grant(allow bool, p *Principal, actions []string) {
 	})
 }
 
-// RequireContext lets the key be used only with an encryption context that has
-// all these pairs, as a key policy's condition kms:EncryptionContext:… does.
-func (k *Key) RequireContext(pairs map[string]string) {
-	k.change(func() { k.needs = maps.Clone(pairs) })
+// RequireContext lets the actions ("kms:Decrypt") be done only with an encryption
+// context that has all these pairs, as a condition kms:EncryptionContext:… in the
+// statement of a key policy does. Without actions it is every action, and then
+// those that have no encryption context, such as kms:DescribeKey, can't be done at
+// all: a condition on a key that a request doesn't have is false. IAM User Guide,
+// "String condition operators". What was required before is forgotten.
+func (k *Key) RequireContext(pairs map[string]string, actions ...string) {
+	k.change(func() { k.needs, k.needFor = maps.Clone(pairs), slices.Clone(actions) })
 }
 
 func (k *Key) change(f func()) {
@@ -184,18 +190,21 @@ func (k *Key) change(f func()) {
 }
 
 // permits says whether p may do action with the encryption context.
-func (k *Key) permits(p *Principal, action string, pairs map[string]string, cryptographic bool) bool {
+func (k *Key) permits(p *Principal, action string, pairs map[string]string) bool {
 	for _, g := range []grant{{p.arn, action}, {p.arn, "*"}, {"*", action}, {"*", "*"}} {
 		if allow, said := k.grants[g]; said {
-			return allow && k.contextFits(pairs, cryptographic)
+			return allow && k.contextFits(action, pairs)
 		}
 	}
-	return p.account() == k.opts.Account && k.contextFits(pairs, cryptographic)
+	return p.account() == k.opts.Account && k.contextFits(action, pairs)
 }
 
-func (k *Key) contextFits(pairs map[string]string, cryptographic bool) bool {
+func (k *Key) contextFits(action string, pairs map[string]string) bool {
+	if len(k.needFor) > 0 && !slices.Contains(k.needFor, action) {
+		return true
+	}
 	for name, v := range k.needs {
-		if got, ok := pairs[name]; cryptographic && (!ok || got != v) {
+		if got, ok := pairs[name]; !ok || got != v {
 			return false
 		}
 	}

@@ -3,6 +3,7 @@ package awskmstest
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
@@ -26,6 +27,14 @@ type request struct {
 	SourceEncryptionContext      map[string]string `json:"SourceEncryptionContext"`
 	DestinationEncryptionContext map[string]string `json:"DestinationEncryptionContext"`
 	GrantTokens                  []string          `json:"GrantTokens"`
+	DryRun                       bool              `json:"DryRun"`
+	DryRunModifiers              []string          `json:"DryRunModifiers"`
+}
+
+// asksPermission reports whether the request is about permissions only. KMS
+// Developer Guide, "Testing your permissions". Other dry runs are not imitated.
+func (r *request) asksPermission() bool {
+	return r.DryRun && slices.Contains(r.DryRunModifiers, string(types.DryRunModifierTypeIgnoreCiphertext))
 }
 
 // answer is the members of an answer.
@@ -65,6 +74,10 @@ func (c *call) encrypt() (answer, *apiError) {
 }
 
 func (c *call) decrypt() (answer, *apiError) {
+	if c.asksPermission() {
+		_, err := c.usable(c.KeyID, "kms:Decrypt", c.EncryptionContext)
+		return nil, orDryRun(err)
+	}
 	k, plaintext, materialID, err := c.opened(c.KeyID, "kms:Decrypt", c.EncryptionContext)
 	if err != nil {
 		return nil, err
@@ -76,6 +89,13 @@ func (c *call) decrypt() (answer, *apiError) {
 }
 
 func (c *call) reEncrypt() (answer, *apiError) {
+	if c.asksPermission() {
+		_, err := c.usable(c.SourceKeyID, "kms:ReEncryptFrom", c.SourceEncryptionContext)
+		if err == nil {
+			_, err = c.usable(c.DestinationKeyID, "kms:ReEncryptTo", c.DestinationEncryptionContext)
+		}
+		return nil, orDryRun(err)
+	}
 	source, plaintext, materialID, err := c.opened(c.SourceKeyID, "kms:ReEncryptFrom", c.SourceEncryptionContext)
 	if err != nil {
 		return nil, err
@@ -110,9 +130,14 @@ func (c *call) opened(keyID, action string, pairs map[string]string) (*Key, []by
 		return nil, nil, "", errInvalidCiphertext()
 	}
 	k, err := c.usable(keyID, action, pairs)
+	vague := c.server.vague && isBlob
 	switch {
+	case err != nil && err.code == accessDenied && vague:
+		return nil, nil, "", errVague()
 	case err != nil:
 		return nil, nil, "", err
+	case by != k && vague:
+		return nil, nil, "", errVague()
 	case !isBlob || by == nil:
 		return nil, nil, "", errInvalidCiphertext()
 	case by != k:
@@ -140,7 +165,7 @@ func (c *call) usable(keyID, action string, pairs map[string]string) (*Key, *api
 	if b, err := json.Marshal(pairs); err != nil || len(b) > maxContext {
 		return nil, errValidation("EncryptionContext is too large")
 	}
-	k, apiErr := c.permitted(keyID, action, pairs, true)
+	k, apiErr := c.permitted(keyID, action, pairs)
 	if apiErr != nil {
 		return nil, apiErr
 	}
@@ -156,7 +181,7 @@ func (c *call) usable(keyID, action string, pairs map[string]string) (*Key, *api
 }
 
 // permitted finds a key by ID, ARN or alias and looks whether the caller may.
-func (c *call) permitted(keyID, action string, pairs map[string]string, cryptographic bool) (*Key, *apiError) {
+func (c *call) permitted(keyID, action string, pairs map[string]string) (*Key, *apiError) {
 	k, err := c.find(keyID)
 	if err != nil {
 		return nil, err
@@ -166,7 +191,7 @@ func (c *call) permitted(keyID, action string, pairs map[string]string, cryptogr
 			return nil, &apiError{"InvalidGrantTokenException", 400, "Invalid grant token"}
 		}
 	}
-	if !k.permits(c.principal, action, pairs, cryptographic) {
+	if !k.permits(c.principal, action, pairs) {
 		return nil, errAccessDenied(c.principal, action, k)
 	}
 	return k, nil
@@ -198,7 +223,7 @@ func (c *call) find(name string) (*Key, *apiError) {
 }
 
 func (c *call) describeKey() (answer, *apiError) {
-	k, err := c.permitted(c.KeyID, "kms:DescribeKey", nil, false)
+	k, err := c.permitted(c.KeyID, "kms:DescribeKey", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -237,7 +262,7 @@ func (c *call) rotateKeyOnDemand() (answer, *apiError) {
 }
 
 func (c *call) rotatable(action string) (*Key, *apiError) {
-	k, err := c.permitted(c.KeyID, action, nil, false)
+	k, err := c.permitted(c.KeyID, action, nil)
 	if err == nil && (k.opts.Spec != types.KeySpecSymmetricDefault || k.opts.Origin != types.OriginTypeAwsKms) {
 		return nil, errUnsupported(k)
 	}

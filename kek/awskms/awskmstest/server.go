@@ -41,6 +41,7 @@ type Server struct {
 	events     []Event
 	calls      map[string]int
 	answers    map[string][]byte // the last good answer of each operation
+	vague      bool
 }
 
 // New returns a server that is closed at the end of the test.
@@ -73,6 +74,17 @@ func NewServer() (*Server, error) {
 	s.http = &http.Server{Handler: http.HandlerFunc(s.serve), ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = s.http.Serve(l) }() // it returns when Close is called
 	return s, nil
+}
+
+// VagueRefusals makes KMS answer Decrypt and ReEncrypt of a ciphertext that
+// another key made, or that the caller may not decrypt, by AccessDeniedException
+// with words about the ciphertext, in place of IncorrectKeyException and of words
+// about the action and the key. AWS has been seen to answer so; which of the two
+// it chooses when isn't published.
+func (s *Server) VagueRefusals(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.vague = on
 }
 
 // Close ends the server and every call that is under way. It may be called once.

@@ -220,3 +220,60 @@ func TestRotationStatus(t *testing.T) {
 		t.Error("EnableKeyRotation changed nothing")
 	}
 }
+
+// A condition on the encryption context can't hold for what has none.
+func TestRequireContext(t *testing.T) {
+	srv := awskmstest.New(t)
+	key := srv.CreateKey(awskmstest.KeyOptions{Account: "444455556666"})
+	key.Allow(srv.Principal(awskmstest.DefaultPrincipal))
+	c, ctx, id := srv.Client(key.Region()), t.Context(), aws.String(key.ARN())
+	pairs := map[string]string{"tenant": "a"}
+	describe := func() error { _, err := c.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: id}); return err }
+	use := func(pairs map[string]string) error { _, err := encrypt(ctx, c, *id, pairs); return err }
+
+	key.RequireContext(pairs)
+	wantCode(t, describe(), "AccessDeniedException", 400)
+	wantCode(t, use(nil), "AccessDeniedException", 400)
+	wantCode(t, use(map[string]string{"tenant": "b"}), "AccessDeniedException", 400)
+	if err := use(map[string]string{"tenant": "a", "more": "x"}); err != nil {
+		t.Error(err)
+	}
+	key.RequireContext(pairs, "kms:Encrypt")
+	wantCode(t, use(nil), "AccessDeniedException", 400)
+	if err := describe(); err != nil {
+		t.Error(err)
+	}
+	key.RequireContext(nil)
+	if err := use(nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDryRun(t *testing.T) {
+	srv := awskmstest.New(t)
+	key := srv.CreateKey(awskmstest.KeyOptions{})
+	c, ctx, id := srv.Client(key.Region()), t.Context(), aws.String(key.ARN())
+	ask := func() (decrypt, reEncrypt error) {
+		modifiers := []types.DryRunModifierType{types.DryRunModifierTypeIgnoreCiphertext}
+		_, decrypt = c.Decrypt(ctx, &kms.DecryptInput{KeyId: id, DryRun: aws.Bool(true), DryRunModifiers: modifiers})
+		_, reEncrypt = c.ReEncrypt(ctx, &kms.ReEncryptInput{SourceKeyId: id, DestinationKeyId: id, DryRun: aws.Bool(true), DryRunModifiers: modifiers})
+		return decrypt, reEncrypt
+	}
+	want := func(decrypt, reEncrypt string) {
+		t.Helper()
+		status := map[string]int{"DryRunOperationException": 412, "AccessDeniedException": 400, "DisabledException": 409}
+		gotDecrypt, gotReEncrypt := ask()
+		wantCode(t, gotDecrypt, decrypt, status[decrypt])
+		wantCode(t, gotReEncrypt, reEncrypt, status[reEncrypt])
+	}
+	p := srv.Principal(awskmstest.DefaultPrincipal)
+	want("DryRunOperationException", "DryRunOperationException")
+	srv.VagueRefusals(true)
+	key.Deny(p, "kms:ReEncryptTo")
+	want("DryRunOperationException", "AccessDeniedException")
+	key.Deny(p, "kms:Decrypt")
+	want("AccessDeniedException", "AccessDeniedException")
+	key.Disable()
+	key.Allow(p)
+	want("DisabledException", "DisabledException")
+}

@@ -60,14 +60,15 @@ func (k *Key) find(id string) *version {
 	return nil
 }
 
-// refuses returns why the version can't do the operation now, if it can't.
+// refuses returns why the version can't do the operation now, if it can't. It is
+// called with s.mu held.
 func (k *Key) refuses(op Op, v *version) *Answer {
 	now := time.Now()
 	var a Answer
 	switch {
 	case k.ops != nil && !slices.Contains(k.ops, op):
 		a = forbidden("KeyOperationForbidden", fmt.Sprintf("Operation %s is not permitted on this key.", op))
-	case v.disabled:
+	case v.disabled && (op != WrapKey || !k.s.disabledWraps):
 		a = forbidden("KeyDisabled", fmt.Sprintf("Operation %s is not allowed on a disabled key.", op))
 	case op == UnwrapKey: // the dates don't matter
 		return nil

@@ -84,6 +84,8 @@ func (s *Server) add(id string, t Type, versionID string, m material) (*Key, err
 func (k *Key) append(id string, m material) {
 	kty := "RSA"
 	switch {
+	case m.hsm:
+		kty = "RSA-HSM"
 	case m.aes != nil:
 		kty = "oct-HSM"
 	case m.ec != nil:

@@ -17,11 +17,12 @@ type Type string
 
 // The types of keys. EC256 can do nothing here but be got.
 const (
-	RSA2048 Type = "RSA-2048"
-	RSA3072 Type = "RSA-3072"
-	RSA4096 Type = "RSA-4096"
-	AES256  Type = "oct-HSM-256" // for Managed HSMs
-	EC256   Type = "EC-P-256"
+	RSA2048    Type = "RSA-2048"
+	RSA3072    Type = "RSA-3072"
+	RSA4096    Type = "RSA-4096"
+	RSAHSM2048 Type = "RSA-HSM-2048" // like RSA2048, of another key type
+	AES256     Type = "oct-HSM-256"  // for Managed HSMs
+	EC256      Type = "EC-P-256"
 )
 
 // material is what one version of a key is made of: one of the three.
@@ -29,6 +30,7 @@ type material struct {
 	rsa *rsa.PrivateKey
 	aes []byte
 	ec  *ecdsa.PrivateKey
+	hsm bool // of rsa: the key type is RSA-HSM
 }
 
 var (
@@ -72,13 +74,13 @@ func (s *Server) newMaterial(t Type) (material, error) {
 		k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		return material{ec: k}, err
 	}
-	bits, ok := map[Type]int{RSA2048: 2048, RSA3072: 3072, RSA4096: 4096}[t]
+	bits, ok := map[Type]int{RSA2048: 2048, RSA3072: 3072, RSA4096: 4096, RSAHSM2048: 2048}[t]
 	if !ok {
 		return material{}, fmt.Errorf("azurekvtest: no type of key: %.50q", string(t))
 	}
 	k, err := pooled(bits, s.made[bits])
 	s.made[bits]++
-	return material{rsa: k}, err
+	return material{rsa: k, hsm: t == RSAHSM2048}, err
 }
 
 // wrap, unwrap and sign are the three operations, by the names of algorithms

@@ -30,6 +30,8 @@ type Server struct {
 	log     []Entry
 	clients []*http.Client
 	closed  bool
+
+	disabledWraps bool
 }
 
 // New starts a server that is closed when the test ends. It fails the test if it
@@ -86,6 +88,20 @@ func (s *Server) Close() {
 		c.CloseIdleConnections()
 	}
 	_ = s.http.Close() // it has nothing to say that a test could use
+}
+
+// LetDisabledWrap lets disabled keys do wrapKey, until restore is called, as is
+// reported of Key Vault: https://github.com/Azure/azure-sdk-for-python/issues/45342
+// has a table of what it lets a disabled key do, with wrapKey in it, and without
+// unwrapKey and sign. By default they do nothing here.
+func (s *Server) LetDisabledWrap() (restore func()) {
+	set := func(to bool) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.disabledWraps = to
+	}
+	set(true)
+	return func() { set(false) }
 }
 
 // Addr returns the address that the server listens on.

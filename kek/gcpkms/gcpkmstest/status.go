@@ -143,6 +143,14 @@ func PerimeterDenied() error {
 		infra("SECURITY_POLICY_VIOLATED", map[string]string{"consumer": "projects/123", "uid": "0123456789"}))
 }
 
+// RequestInvalid is the error where what stands before Cloud KMS finds fault with
+// the request, whatever the key: "API_KEY_INVALID",
+// "ORG_RESTRICTION_HEADER_INVALID", "SYSTEM_PARAMETER_UNSUPPORTED". Code, reasons
+// and metadata: google/api/error_reason.proto. Text: ours.
+func RequestInvalid(reason string) error {
+	return newStatus(codes.InvalidArgument, "The request is not valid. Please pass a valid one.", infra(reason, map[string]string{}))
+}
+
 // External is the error where an external key manager (Cloud EKM) can't be
 // reached or refuses: FAILED_PRECONDITION with two violations, the type of the
 // second being the domain, such as "TIMEOUT" or "EXTERNAL_PERMISSION_DENIED".

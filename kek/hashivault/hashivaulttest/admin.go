@@ -81,6 +81,9 @@ func (k *Key) SetMinDecryptionVersion(n int) { k.change(func(k *key) { k.minDecr
 // anew.
 func (k *Key) SetConvergent(on bool) { k.change(func(k *key) { k.convergent = on }) }
 
+// SetSoftDeleted takes the key out of use, or back into it, as OpenBao can.
+func (k *Key) SetSoftDeleted(on bool) { k.change(func(k *key) { k.softDeleted = on }) }
+
 // Delete deletes the key, whether that is allowed or not.
 func (k *Key) Delete() {
 	k.server.mu.Lock()

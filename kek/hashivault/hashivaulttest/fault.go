@@ -19,6 +19,7 @@ const (
 	BadGateway          // 502 and a page of HTML, as a load balancer's
 	ForbiddenPage       // 403 and a page of HTML, as a firewall's
 	NotFoundPage        // 404 and a page of HTML, as a web server's
+	NotLoaded           // 404, as a node that has not loaded the mount's engine
 	Standby             // 473, as a performance standby of another cluster
 	Uninitialized       // 501
 	Throttled           // 429, as a rate limit quota
@@ -103,6 +104,8 @@ func (f Fault) instead(path string, body []byte) (status int, answer []byte, ok 
 		return http.StatusForbidden, []byte(page), true
 	case NotFoundPage:
 		return http.StatusNotFound, []byte(page), true
+	case NotLoaded: // vault/router.go
+		return http.StatusNotFound, errorBody(`no handler for route "` + path + `". route entry found, but backend is nil.`), true
 	case Standby:
 		return 473, errorBody("node is a performance standby"), true
 	case Uninitialized:

@@ -24,7 +24,13 @@ type key struct {
 	autoRotate time.Duration
 	minDecrypt int
 	versions   []version // version 1 first
+
+	softDeleted bool
 }
+
+// softDeleted is what OpenBao says of a key that is: ErrSoftDeleted in its
+// sdk/helper/keysutil/policy.go. Vault has no such state.
+const softDeleted = "refusing to use soft-deleted key"
 
 type version struct {
 	key  []byte
@@ -146,6 +152,9 @@ func (k *key) describe(name string) map[string]any {
 		"supports_encryption": k.aead() || k.kind == "rsa-2048", "supports_decryption": k.aead() || k.kind == "rsa-2048",
 		"supports_signing": asymmetric, "supports_derivation": k.aead() || k.kind == "ed25519",
 		"auto_rotate_period": int64(k.autoRotate.Seconds()), "imported_key": false, "keys": made,
+	}
+	if k.softDeleted {
+		d["soft_deleted"] = true
 	}
 	if k.derived {
 		d["kdf"], d["convergent_encryption"] = "hkdf_sha256", k.convergent

@@ -98,8 +98,8 @@ type Version int
 
 // The versions.
 const (
-	V1_11  Version = iota // ignores associated_data, gives no references back, knows no partial_failure_response_code
-	V1_12                 // ignores associated_data, gives no references back
+	V1_11  Version = iota // ignores associated_data (with a warning), gives no references back, knows no partial_failure_response_code
+	V1_12                 // ignores associated_data (with a warning), gives no references back
 	V1_13                 // the default
 	Newest                // says "invalid token" to a token that is not valid
 )

@@ -97,8 +97,19 @@ var fields = map[string]string{
 	"rewrap":  " ciphertext context nonce key_version batch_input ",
 }
 
+// knows reports whether the server knows the parameter of the operation: Vault
+// has partial_failure_response_code since 1.12 and associated_data since 1.13.
+func (s *Server) knows(op, parameter string) bool {
+	switch {
+	case parameter == "associated_data" && s.version < V1_13, parameter == "partial_failure_response_code" && s.version < V1_12:
+		return false
+	}
+	return strings.Contains(fields[op], " "+parameter+" ")
+}
+
 // crypt is path_encrypt.go, path_decrypt.go and path_rewrap.go.
 func (s *Server) crypt(op, name string, keys map[string]*key, request map[string]any) (int, []byte) {
+	warnings := s.unknown(op, request)
 	s.forget(op, request)
 	items, isBatch, problem := inputs(op, request)
 	if problem != "" {
@@ -115,6 +126,9 @@ func (s *Server) crypt(op, name string, keys map[string]*key, request map[string
 	if k == nil {
 		return http.StatusBadRequest, errorBody("encryption key not found")
 	}
+	if k.softDeleted {
+		return http.StatusBadRequest, errorBody(softDeleted)
+	}
 	results, failed := make([]map[string]any, len(items)), 0
 	for i, item := range items {
 		result, err := k.apply(op, i, item)
@@ -130,12 +144,11 @@ func (s *Server) crypt(op, name string, keys map[string]*key, request map[string
 		}
 		results[i] = result
 	}
-	return s.respond(op, request, results, isBatch, failed)
+	return s.respond(op, request, results, isBatch, failed, warnings)
 }
 
 // respond is batchRequestResponse, and what stands before its calls.
-func (s *Server) respond(op string, request map[string]any, results []map[string]any, isBatch bool, failed int) (int, []byte) {
-	warnings := unknown(op, request)
+func (s *Server) respond(op string, request map[string]any, results []map[string]any, isBatch bool, failed int, warnings []string) (int, []byte) {
 	if !isBatch {
 		if failed > 0 {
 			return http.StatusBadRequest, errorBody(results[0]["error"].(string))
@@ -153,9 +166,10 @@ func (s *Server) respond(op string, request map[string]any, results []map[string
 	return answerBody(status, map[string]any{"batch_results": results}, warnings)
 }
 
-// forget removes the parameters that an older server doesn't know.
+// forget removes the associated data that the operation doesn't know, from the
+// request and from the items of a batch.
 func (s *Server) forget(op string, request map[string]any) {
-	if s.version >= V1_13 && op != "rewrap" {
+	if s.knows(op, "associated_data") {
 		return
 	}
 	items, _ := request["batch_input"].([]any)
@@ -246,11 +260,13 @@ func (k *key) apply(op string, i int, item map[string]any) (map[string]any, erro
 	return map[string]any{"ciphertext": sealed, "key_version": n}, nil
 }
 
-// unknown is the warning about parameters that the operation doesn't know.
-func unknown(op string, request map[string]any) []string {
+// unknown is the warning about parameters that the operation doesn't know. It
+// says nothing of those of a batch's items. (framework.Backend.HandleRequest, in
+// Vault's sdk.)
+func (s *Server) unknown(op string, request map[string]any) []string {
 	var names []string
 	for name := range request {
-		if !strings.Contains(fields[op], " "+name+" ") {
+		if !s.knows(op, name) {
 			names = append(names, name)
 		}
 	}
