@@ -122,3 +122,32 @@ func TestRegressionMovedForEver(t *testing.T) {
 		w.opens(t)
 	}
 }
+
+// The vault is closed while keys are being rewrapped: none of them counts as
+// failed, and Close waits for what is under way and no longer.
+func TestRegressionCloseInTheMiddleOfAPage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newBYOKWorld(t, 100)
+		slow := memkek.New("new")
+		slow.SetLatency(time.Second)
+		ok(t, w.rules.SetDefault(any1(slow)))
+		start := time.Now()
+		go func() {
+			time.Sleep(10 * time.Second)
+			_ = w.Close()
+			if took := time.Since(start); took > 11*time.Second {
+				t.Errorf("Close waited until %v", took)
+			}
+			w.Store.ResetCalls()
+		}()
+		report, err := w.Rewrap(t.Context(), vault.RewrapOptions{All: true})
+		wantErr(t, err, vault.ErrClosed)
+		if report.Failed > 0 || report.Moved == 0 || report.Moved == 100 {
+			t.Errorf("report %+v", report)
+		}
+		synctest.Wait()
+		if n := w.Store.Calls("UpdateKey"); n > 0 {
+			t.Errorf("%d writes after Close", n)
+		}
+	})
+}
