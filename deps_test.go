@@ -1,8 +1,12 @@
 package vault_test
 
 import (
+	"go/parser"
+	"go/token"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -100,5 +104,39 @@ func TestImportsPointDown(t *testing.T) {
 	}
 	if seen != len(allowed) {
 		t.Errorf("%d of %d packages were seen", seen, len(allowed))
+	}
+}
+
+// Drivers in modules of their own import their interface's package, keyctx and
+// nothing else of ours; what they bring for tests may import them.
+func TestDriverModulesImportDown(t *testing.T) {
+	const module = "github.com/embedvault/vault/"
+	for driver, may := range map[string][]string{
+		"kek/awskms":     {"kek", "keyctx"},
+		"kek/azurekv":    {"kek", "keyctx"},
+		"kek/gcpkms":     {"kek", "keyctx"},
+		"kek/hashivault": {"kek", "keyctx"},
+	} {
+		files := 0
+		err := filepath.WalkDir(driver, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			files++
+			f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+			if err != nil {
+				return err
+			}
+			for _, imp := range f.Imports {
+				ours, ok := strings.CutPrefix(strings.Trim(imp.Path.Value, `"`), module)
+				if ok && !slices.Contains(may, ours) && !strings.HasPrefix(ours, driver) {
+					t.Errorf("%s imports %s", path, ours)
+				}
+			}
+			return nil
+		})
+		if err != nil || files == 0 {
+			t.Errorf("%s: %d files, %v", driver, files, err)
+		}
 	}
 }
