@@ -60,10 +60,10 @@
 //     external key manager denies the key or doesn't know it.
 //   - [kek.ErrUnavailable]: ctx ended; no connection, DNS, TLS; throttled; expired
 //     or missing credentials; an error of the server's; a proxy that answers in
-//     its place; a request that Google refuses before Cloud KMS sees it (an API key
-//     or a header that is wrong); a version that is still being made or imported; an external key
-//     manager that can't be reached; an answer that can't be decoded or whose
-//     checksums are missing or wrong.
+//     its place; a request that Google refuses before Cloud KMS sees it (a wrong
+//     API key or header); a version that is still being made or imported; an
+//     external key manager that can't be reached; an answer that is too long, can't
+//     be decoded, or whose checksums are missing or wrong.
 //   - [kek.ErrCorrupt]: the wrapped bytes aren't of the format above (no call is
 //     made), or Cloud KMS says that they aren't of this key with this binding; an
 //     answer about another key, or with a key that isn't 32 bytes.
