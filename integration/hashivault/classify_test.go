@@ -124,6 +124,13 @@ func TestClassifyWrapped(t *testing.T) {
 					t.Errorf("%s: %s: %v", name, op, err)
 				}
 			}
+			if name == "real" {
+				w.write(t, "transit/keys/root/config", map[string]any{"min_encryption_version": 2})
+				w.write(t, "transit/keys/root/trim", map[string]any{"min_available_version": 2})
+				for op, call := range opening(k, old, b) {
+					wantClass(t, name+": trimmed: "+op, call(t.Context()), kek.ErrDenied)
+				}
+			}
 			deleteKey(t, w)
 			w.write(t, "transit/keys/root", map[string]any{"derived": derived})
 			for op, call := range opening(k, old, b) {

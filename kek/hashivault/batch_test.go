@@ -22,9 +22,9 @@ func wrapMany(t testing.TB, f *fixture, n int) (keys [][]byte, items []kek.Batch
 	return keys, items
 }
 
-// Six hundred items go in three calls, or in six with a plain key's rewrap, and
-// the bad ones among them are nobody else's trouble, whatever the server's
-// version.
+// Six hundred items go in three calls; a rewrap takes one more to see that the key
+// is the same, or, with a plain key, three for each of the three. The bad ones
+// among them are nobody else's trouble, whatever the server's version.
 func TestBatchOfMany(t *testing.T) {
 	for _, version := range []hashivaulttest.Version{hashivaulttest.V1_11, hashivaulttest.V1_12, hashivaulttest.V1_13} {
 		for _, derived := range []bool{true, false} {
@@ -47,7 +47,7 @@ func TestBatchOfMany(t *testing.T) {
 				}
 				srv.ResetLog()
 				rewrapped := f.kek.RewrapBatch(t.Context(), items)
-				if n, want := srv.Calls(""), map[bool]int{true: 3, false: 6}[derived]; n != want {
+				if n, want := srv.Calls(""), map[bool]int{true: 4, false: 9}[derived]; n != want {
 					t.Errorf("rewrapping took %d calls, want %d", n, want)
 				}
 				for i, r := range rewrapped {
@@ -105,7 +105,8 @@ func TestBatchOfGarbage(t *testing.T) {
 	}
 }
 
-// A server that swaps results, leaves some out, adds some or gives none.
+// A server that swaps results, leaves some out, adds some or gives none; that
+// gives references to some of them and not to all.
 func TestBatchResultsThatDontMatch(t *testing.T) {
 	bothModes(t, func(t *testing.T, o hashivaulttest.KeyOptions) {
 		for name, c := range map[string]struct {
@@ -114,11 +115,17 @@ func TestBatchResultsThatDontMatch(t *testing.T) {
 		}{
 			"swapped": {func(r []any) []any { r[0], r[1] = r[1], r[0]; return r }, kek.ErrCorrupt},
 			"rotated": {func(r []any) []any { return append(r[1:], r[0]) }, kek.ErrCorrupt},
-			"cut":     {func(r []any) []any { return r[:len(r)-1] }, kek.ErrCorrupt},
-			"longer":  {func(r []any) []any { return append(r, r[0]) }, kek.ErrCorrupt},
-			"none":    {func(r []any) []any { return nil }, kek.ErrUnavailable},
-			"empty":   {func(r []any) []any { return []any{} }, kek.ErrCorrupt},
-			"hollow":  {func(r []any) []any { return []any{map[string]any{}, map[string]any{}, map[string]any{}} }, kek.ErrUnavailable},
+			"swapped, and the first has no reference": {func(r []any) []any {
+				delete(r[0].(map[string]any), "reference")
+				r[1], r[2] = r[2], r[1]
+				return r
+			}, kek.ErrCorrupt},
+			"the last has no reference": {func(r []any) []any { delete(r[2].(map[string]any), "reference"); return r }, kek.ErrCorrupt},
+			"cut":                       {func(r []any) []any { return r[:len(r)-1] }, kek.ErrCorrupt},
+			"longer":                    {func(r []any) []any { return append(r, r[0]) }, kek.ErrCorrupt},
+			"none":                      {func(r []any) []any { return nil }, kek.ErrUnavailable},
+			"empty":                     {func(r []any) []any { return []any{} }, kek.ErrCorrupt},
+			"hollow":                    {func(r []any) []any { return []any{map[string]any{}, map[string]any{}, map[string]any{}} }, kek.ErrUnavailable},
 		} {
 			f := setUp(t, o)
 			_, items := wrapMany(t, f, 3)
@@ -141,6 +148,24 @@ func TestBatchResultsThatDontMatch(t *testing.T) {
 				}
 				wantClass(t, name, r.Err, c.class)
 			}
+		}
+	})
+}
+
+// Results are those of a 400 only: whatever stands before the server may answer
+// otherwise, and still have them in its answer.
+func TestBatchResultsOfAnotherStatus(t *testing.T) {
+	bothModes(t, func(t *testing.T, o hashivaulttest.KeyOptions) {
+		f := setUp(t, o)
+		_, items := wrapMany(t, f, 2)
+		f.srv.Rewrite(func(_ hashivaulttest.Entry, _ int, body []byte) (int, []byte) {
+			return http.StatusServiceUnavailable, body
+		})
+		for _, r := range append(f.kek.UnwrapBatch(t.Context(), items), f.kek.RewrapBatch(t.Context(), items)...) {
+			if r.Bytes != nil {
+				t.Error("an item has bytes")
+			}
+			wantClass(t, "503", r.Err, kek.ErrUnavailable)
 		}
 	})
 }

@@ -23,67 +23,71 @@ func TestClassifyServer(t *testing.T) {
 		name  string
 		spoil func(f *fixture)
 		class error
-		check error // Check's class, if it is another
 	}{
-		{"key deleted", func(f *fixture) { f.key.Delete() }, kek.ErrDenied, nil},
+		{"key deleted", func(f *fixture) { f.key.Delete() }, kek.ErrDenied},
 		{"key deleted, and the token may create", func(f *fixture) {
 			f.srv.SetPolicy("root", hashivaulttest.Policy{"transit/*": {"create", "read", "update"}})
 			f.key.Delete()
-		}, kek.ErrDenied, nil},
-		{"mount gone", func(f *fixture) { f.srv.Unmount("", "transit") }, kek.ErrDenied, nil},
+		}, kek.ErrDenied},
+		{"mount gone", func(f *fixture) { f.srv.Unmount("", "transit") }, kek.ErrDenied},
 		{"mount gone, root token", func(f *fixture) {
 			f.client.SetToken(f.srv.RootToken())
 			f.srv.Unmount("", "transit")
-		}, kek.ErrDenied, nil},
-		{"no permission", func(f *fixture) { f.srv.SetPolicy("root", nil) }, kek.ErrDenied, nil},
+		}, kek.ErrDenied},
+		{"no permission", func(f *fixture) { f.srv.SetPolicy("root", nil) }, kek.ErrDenied},
 		{"no permission, newer server", func(f *fixture) {
 			f.srv.Imitate(hashivaulttest.Newest)
 			f.srv.SetPolicy("root", nil)
-		}, kek.ErrDenied, nil},
+		}, kek.ErrDenied},
 		{"no permission, token without default policy", func(f *fixture) {
 			f.client.SetToken(f.srv.CreateTokenWithout(time.Hour, "nothing"))
-		}, kek.ErrDenied, nil},
+		}, kek.ErrDenied},
 		{"permission denied outright", func(f *fixture) {
 			f.srv.SetPolicy("root", hashivaulttest.Policy{"transit/*": {"deny"}})
-		}, kek.ErrDenied, nil},
-		{"no permission, and the token's own state can't be had", func(f *fixture) {
+		}, kek.ErrDenied},
+		{"no permission, and the token can't be asked about", func(f *fixture) {
 			f.srv.SetPolicy("root", nil)
-			f.srv.Rewrite(func(e hashivaulttest.Entry, status int, body []byte) (int, []byte) {
-				if e.Path == "auth/token/lookup-self" {
-					return http.StatusTooManyRequests, []byte(`{"errors":["rate limit quota exceeded"]}`)
-				}
-				return status, body
-			})
-		}, kek.ErrDenied, nil},
+			answerLookup(f, http.StatusTooManyRequests, `{"errors":["rate limit quota exceeded"]}`)
+		}, kek.ErrDenied},
+		{"no permission, newer server, and the token can't be asked about", func(f *fixture) {
+			f.srv.Imitate(hashivaulttest.Newest)
+			f.srv.SetPolicy("root", nil)
+			answerLookup(f, http.StatusServiceUnavailable, `{"errors":["Vault is sealed"]}`)
+		}, kek.ErrDenied},
 
 		{"token expired", func(f *fixture) {
 			f.client.SetToken(f.srv.CreateToken(time.Nanosecond, "root"))
 			time.Sleep(time.Millisecond)
-		}, kek.ErrUnavailable, nil},
+		}, kek.ErrUnavailable},
 		{"token expired, newer server", func(f *fixture) {
 			f.srv.Imitate(hashivaulttest.Newest)
 			f.srv.RevokeToken(f.client.Token())
-		}, kek.ErrUnavailable, nil},
-		{"no token", func(f *fixture) { f.client.ClearToken() }, kek.ErrUnavailable, nil},
-		{"token that can't be sent", func(f *fixture) { f.client.SetToken("a\nb") }, kek.ErrUnavailable, nil},
-		{"sealed", func(f *fixture) { f.srv.Seal() }, kek.ErrUnavailable, nil},
-		{"throttled", fault(hashivaulttest.Throttled), kek.ErrUnavailable, nil},
-		{"all calls throttled by percentage", func(f *fixture) { f.srv.Throttle(100) }, kek.ErrUnavailable, nil},
-		{"internal error", fault(hashivaulttest.InternalError), kek.ErrUnavailable, nil},
-		{"bad gateway", fault(hashivaulttest.BadGateway), kek.ErrUnavailable, nil},
-		{"a firewall's 403", fault(hashivaulttest.ForbiddenPage), kek.ErrUnavailable, nil},
-		{"a web server's 404", fault(hashivaulttest.NotFoundPage), kek.ErrUnavailable, nil},
-		{"standby", fault(hashivaulttest.Standby), kek.ErrUnavailable, nil},
-		{"not initialised", fault(hashivaulttest.Uninitialized), kek.ErrUnavailable, nil},
-		{"connection cut", fault(hashivaulttest.CutOff), kek.ErrUnavailable, nil},
-		{"truncated", fault(hashivaulttest.Truncated), kek.ErrUnavailable, nil},
-		{"too long", fault(hashivaulttest.TooLong), kek.ErrUnavailable, nil},
-		{"not JSON", fault(hashivaulttest.NotJSON), kek.ErrUnavailable, nil},
-		{"an empty object", fault(hashivaulttest.Empty), kek.ErrUnavailable, nil},
-		{"an unknown error of a megabyte", fault(hashivaulttest.LongError), kek.ErrUnavailable, nil},
-		{"an error that repeats the request", fault(hashivaulttest.Echo), kek.ErrUnavailable, nil},
-		{"server stopped", func(f *fixture) { f.srv.Close() }, kek.ErrUnavailable, nil},
-		{"namespace of the client changed", func(f *fixture) { f.client.SetNamespace("other") }, kek.ErrUnavailable, nil},
+		}, kek.ErrUnavailable},
+		{"token expired, and asking about it is throttled", expiredAnd(http.StatusTooManyRequests, `{"errors":["rate limit quota exceeded"]}`), kek.ErrUnavailable},
+		{"token expired, and the server is sealed then", expiredAnd(http.StatusServiceUnavailable, `{"errors":["Vault is sealed"]}`), kek.ErrUnavailable},
+		{"token expired, and a gateway answers then", expiredAnd(http.StatusBadGateway, `<html>`), kek.ErrUnavailable},
+		{"token expired, and a portal answers then", expiredAnd(http.StatusOK, `<html>`), kek.ErrUnavailable},
+		{"token expired, and nothing answers then", expiredAnd(http.StatusForbidden, `{"errors":[]}`), kek.ErrUnavailable},
+		{"no token", func(f *fixture) { f.client.ClearToken() }, kek.ErrUnavailable},
+		{"token that can't be sent", func(f *fixture) { f.client.SetToken("a\nb") }, kek.ErrUnavailable},
+		{"sealed", func(f *fixture) { f.srv.Seal() }, kek.ErrUnavailable},
+		{"throttled", fault(hashivaulttest.Throttled), kek.ErrUnavailable},
+		{"all calls throttled by percentage", func(f *fixture) { f.srv.Throttle(100) }, kek.ErrUnavailable},
+		{"internal error", fault(hashivaulttest.InternalError), kek.ErrUnavailable},
+		{"bad gateway", fault(hashivaulttest.BadGateway), kek.ErrUnavailable},
+		{"a firewall's 403", fault(hashivaulttest.ForbiddenPage), kek.ErrUnavailable},
+		{"a web server's 404", fault(hashivaulttest.NotFoundPage), kek.ErrUnavailable},
+		{"engine not loaded", fault(hashivaulttest.NotLoaded), kek.ErrUnavailable},
+		{"standby", fault(hashivaulttest.Standby), kek.ErrUnavailable},
+		{"not initialised", fault(hashivaulttest.Uninitialized), kek.ErrUnavailable},
+		{"connection cut", fault(hashivaulttest.CutOff), kek.ErrUnavailable},
+		{"truncated", fault(hashivaulttest.Truncated), kek.ErrUnavailable},
+		{"too long", fault(hashivaulttest.TooLong), kek.ErrUnavailable},
+		{"not JSON", fault(hashivaulttest.NotJSON), kek.ErrUnavailable},
+		{"an empty object", fault(hashivaulttest.Empty), kek.ErrUnavailable},
+		{"an unknown error of a megabyte", fault(hashivaulttest.LongError), kek.ErrUnavailable},
+		{"an error that repeats the request", fault(hashivaulttest.Echo), kek.ErrUnavailable},
+		{"server stopped", func(f *fixture) { f.srv.Close() }, kek.ErrUnavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bothModes(t, func(t *testing.T, o hashivaulttest.KeyOptions) {
@@ -103,6 +107,23 @@ func TestClassifyServer(t *testing.T) {
 
 func fault(f hashivaulttest.Fault) func(*fixture) {
 	return func(x *fixture) { x.srv.Fail(f) }
+}
+
+// answerLookup puts an answer in the place of the token's about itself.
+func answerLookup(f *fixture, status int, body string) {
+	f.srv.Rewrite(func(e hashivaulttest.Entry, was int, right []byte) (int, []byte) {
+		if e.Path == "auth/token/lookup-self" {
+			return status, []byte(body)
+		}
+		return was, right
+	})
+}
+
+func expiredAnd(status int, body string) func(*fixture) {
+	return func(f *fixture) {
+		f.srv.RevokeToken(f.client.Token())
+		answerLookup(f, status, body)
+	}
 }
 
 // TestClassifyWrapped is the table of what can be wrong with a wrapped key.
@@ -252,6 +273,42 @@ func TestExpiringToken(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// The token expires, and has been replaced by the time that the driver asks about
+// it: it is the old one that says whether the key was denied.
+func TestTokenReplacedWhileItIsRefused(t *testing.T) {
+	bothModes(t, func(t *testing.T, o hashivaulttest.KeyOptions) {
+		f := setUp(t, o)
+		key, b := newKey(), binding("org")
+		wrapped := mustWrap(t, f.kek, key, b)
+		f.srv.Rewrite(func(_ hashivaulttest.Entry, status int, body []byte) (int, []byte) {
+			if status == http.StatusForbidden {
+				f.client.SetToken(f.srv.CreateToken(time.Hour, "root"))
+			}
+			return status, body
+		})
+		for name, op := range operations(f.kek, key, wrapped, b) {
+			f.srv.RevokeToken(f.client.Token())
+			wantClass(t, name, op(t.Context()), kek.ErrUnavailable)
+			if err := op(t.Context()); err != nil {
+				t.Errorf("%s with the new token: %v", name, err)
+			}
+		}
+	})
+}
+
+// The other way about: a token that is no good replaces one that was denied.
+func TestTokenReplacedWhileItIsDenied(t *testing.T) {
+	f := setUp(t, hashivaulttest.KeyOptions{Derived: true})
+	wrapped := mustWrap(t, f.kek, newKey(), binding("org"))
+	f.srv.SetPolicy("root", nil)
+	f.srv.Rewrite(func(_ hashivaulttest.Entry, status int, body []byte) (int, []byte) {
+		f.client.SetToken("hvs.nobody")
+		return status, body
+	})
+	_, err := f.kek.Unwrap(t.Context(), wrapped, binding("org"))
+	wantClass(t, "Unwrap", err, kek.ErrDenied)
 }
 
 // The client retries by itself, if it is told to, and ctx ends that too.

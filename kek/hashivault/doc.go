@@ -12,8 +12,8 @@
 // How a wrapped key is bound to its key context depends on the transit key, and
 // can't be changed later:
 //
-//	vault write transit/keys/embedvault derived=true    # recommended
-//	vault write transit/keys/embedvault                 # plain
+//	vault write -f transit/keys/embedvault derived=true    # recommended
+//	vault write -f transit/keys/embedvault                 # plain
 //
 // With a derived key the binding is the call's context, from which Vault derives
 // the key that encrypts. Every version of Vault since 0.2 has it, and Vault can
@@ -21,8 +21,12 @@
 // and costs New two calls to prove; Vault can't rewrap what has associated data,
 // so Rewrap unwraps and wraps in this process.
 //
-// A derived key costs Wrap one more call: it reads the key again, since a key
-// that was deleted and made anew without derivation would ignore the context.
+// Either way Wrap makes a second call, to see that what it got is bound, and
+// Rewrap does too. With a derived key it reads the key again, since one that was
+// deleted and made anew without derivation would ignore the context. With a plain
+// key it decrypts what it got, with its associated data and with other, which must
+// fail: after New a node of an older Vault may have come to answer. In the audit
+// log that is an entry of decrypt with two items.
 //
 // # Policy
 //
@@ -54,12 +58,13 @@
 //	hashivault://<host>[/ns=<element>]…/<mount>/keys/<name>
 //
 // with the client's namespace, element by element, if it has one. The host is
-// that of the client's address unless [Options.Host] says otherwise. It is a
+// that of the client's address unless [Options.Host] says otherwise, which it must
+// for an address with a path and for a Unix socket. It is a
 // name and no address: calls go where the client goes. The names of keys, the
 // elements of mounts and namespaces are of A-Z a-z 0-9 _ . - without "..", and
 // start and end with a letter, a digit or "_"; others are refused. A namespace
-// is the client's (SetNamespace), without slashes at its ends, not written into
-// the mount, and it must stay as it is.
+// is the client's when New is called (SetNamespace), without slashes at its ends,
+// not written into the mount. What becomes of the client's later is not heeded.
 //
 // # What is checked, and what isn't
 //
@@ -68,6 +73,12 @@
 // somebody can set at any time and never take back: whoever has the right to
 // export such a key can unwrap without Vault from then on. Grant nobody that
 // right, or check for it in your own audit.
+//
+// Unwrap alone doesn't look whether the key is still the one of New. If a derived
+// key was made anew as a plain one, that key's ciphertexts, with the format 0x01
+// put before them, unwrap with any binding. Nothing that was wrapped before is
+// affected, nothing is wrapped or rewrapped so, and a vault sees by the key ID that
+// a key is of another context. Check says it.
 //
 // # Errors
 //
@@ -78,16 +89,20 @@
 // server, rate limits, 5xx, network, TLS, answers that aren't Vault's.
 //
 // Vault answers 403 both to a token that has no permission and to one that has
-// expired, and 1.13 says "permission denied" to both. So after a 403 the driver
-// asks about the token (auth/token/lookup-self): if the token is not valid, the
-// error is unavailable, since that says nothing about the key. A customer who
-// revokes access does it by policy or at the key, therefore; taking away the
-// token looks like an outage, which the vault bridges for as long as it is told
-// to.
+// expired. So after a 403 the driver asks about the token that was refused
+// (auth/token/lookup-self): if it is not valid, the error is unavailable, since
+// that says nothing about the key. Without an answer to that the words of the 403
+// decide. A customer who revokes access does it by policy or at the key, therefore;
+// taking away the token, or disabling its identity entity, looks like an outage,
+// which the vault bridges for as long as it is told to.
 //
-// The SDK's own error is wrapped: errors.As finds *api.ResponseError. Its text
-// is not repeated beyond 400 bytes, and not at all where it repeats what was
-// sent.
+// A version that the server doesn't know yet is corrupt, too. A performance standby
+// that lags behind a rotation says so of what was wrapped a moment ago; a damaged
+// version looks the same.
+//
+// Errors say in words of their own what Vault said, if it is something that they
+// know, and repeat nothing of an answer otherwise. The SDK's own error is wrapped:
+// errors.As finds *api.ResponseError, with the first 4 KiB of the server's words.
 //
 // # Copies in memory
 //

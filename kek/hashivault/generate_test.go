@@ -8,8 +8,10 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/embedvault/vault/internal/vectors"
@@ -47,7 +49,7 @@ func TestGenerate(t *testing.T) {
 		}
 		v.URI = "hashivault://" + v.Host + "/"
 		if v.Namespace != "" {
-			v.URI += "ns=" + v.Namespace + "/"
+			v.URI += "ns=" + strings.ReplaceAll(v.Namespace, "/", "/ns=") + "/"
 		}
 		v.URI += v.Mount + "/keys/" + v.Transit
 		if len(v.Material) == 0 {
@@ -66,7 +68,7 @@ func TestGenerate(t *testing.T) {
 		}
 		v.Ciphertext = ""
 		v.Wrapped = v.seal(ignoring{t})
-		v.Ciphertext = "vault:v" + string(rune('0'+transitVersion)) + ":" + base64.StdEncoding.EncodeToString(v.Wrapped[5:])
+		v.Ciphertext = fmt.Sprintf("vault:v%d:%s", transitVersion, base64.StdEncoding.EncodeToString(v.Wrapped[5:]))
 		all = append(all, v)
 	}
 	org := keyctx.KeyContext{"organization_id": "org_01"}
@@ -122,6 +124,11 @@ func TestGenerate(t *testing.T) {
 		v.Version = 2
 		v.bind()
 		v.Context = base64.StdEncoding.EncodeToString(v.Binding)
+	})
+
+	// Two digits; a namespace of two elements.
+	add("derived-transit-version-12", org, 1, 1, 12, func(v *vector) {
+		v.Host, v.Namespace = "vault.example.com", "admin/team-a"
 	})
 
 	dir, err := vectors.Dir()

@@ -2,6 +2,7 @@ package hashivault_test
 
 import (
 	"encoding/base64"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"testing"
@@ -64,10 +65,15 @@ func TestHostileAnswers(t *testing.T) {
 		{"a version of text", "check", `{"data":{"name":"root","latest_version":"x"}}`, kek.ErrUnavailable},
 	} {
 		t.Run(c.op+" "+c.name, func(t *testing.T) {
-			f := setUp(t, hashivaulttest.KeyOptions{})
+			f := setUp(t, hashivaulttest.KeyOptions{Derived: c.op == "wrap"})
 			key, b := newKey(), binding("org")
 			wrapped := mustWrap(t, f.kek, key, b)
-			f.srv.Rewrite(func(hashivaulttest.Entry, int, []byte) (int, []byte) { return http.StatusOK, []byte(c.answer) })
+			f.srv.Rewrite(func(e hashivaulttest.Entry, status int, body []byte) (int, []byte) {
+				if c.op == "wrap" && !strings.Contains(e.Path, "/encrypt/") { // what follows is right
+					return status, body
+				}
+				return http.StatusOK, []byte(c.answer)
+			})
 			var err error
 			switch c.op {
 			case "wrap":
@@ -85,6 +91,82 @@ func TestHostileAnswers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a plain key's Wrap is told when it looks whether the wrapped key is bound.
+func TestHostileProofs(t *testing.T) {
+	const failed = `{"error":"cipher: message authentication failed","reference":"1"}`
+	for name, c := range map[string]struct {
+		results string // K stands for the key
+		class   error
+	}{
+		"right":                         {`[{"plaintext":"K","reference":"0"},` + failed + `]`, nil},
+		"right, without references":     {`[{"plaintext":"K"},{"error":"cipher: message authentication failed"}]`, nil},
+		"other associated data opens":   {`[{"plaintext":"K","reference":"0"},{"plaintext":"K","reference":"1"}]`, kek.ErrUnavailable},
+		"the other result has nothing":  {`[{"plaintext":"K","reference":"0"},{"reference":"1"}]`, kek.ErrUnavailable},
+		"another key":                   {`[{"plaintext":"` + base64.StdEncoding.EncodeToString(newKey()) + `","reference":"0"},` + failed + `]`, kek.ErrUnavailable},
+		"no key":                        {`[{"reference":"0"},` + failed + `]`, kek.ErrUnavailable},
+		"both fail":                     {`[{"error":"cipher: message authentication failed","reference":"0"},` + failed + `]`, kek.ErrUnavailable},
+		"swapped":                       {`[` + failed + `,{"plaintext":"K","reference":"0"}]`, kek.ErrUnavailable},
+		"one":                           {`[{"plaintext":"K","reference":"0"}]`, kek.ErrUnavailable},
+		"none":                          {`null`, kek.ErrUnavailable},
+		"the other fails for no reason": {`[{"plaintext":"K","reference":"0"},{"error":"oops","reference":"1"}]`, kek.ErrUnavailable},
+		"the version was retired":       {`[{"error":"ciphertext or signature version is disallowed by policy (too old)","reference":"0"},` + failed + `]`, kek.ErrDenied},
+	} {
+		f := setUp(t, hashivaulttest.KeyOptions{})
+		key, b := newKey(), binding("org")
+		f.srv.Rewrite(func(e hashivaulttest.Entry, status int, body []byte) (int, []byte) {
+			if !strings.Contains(e.Path, "/decrypt/") {
+				return status, body
+			}
+			results := strings.ReplaceAll(c.results, `"K"`, `"`+base64.StdEncoding.EncodeToString(key)+`"`)
+			return http.StatusOK, []byte(`{"data":{"batch_results":` + results + `}}`)
+		})
+		wrapped, err := f.kek.Wrap(t.Context(), key, b)
+		if c.class == nil && err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if c.class != nil {
+			wantClass(t, name, err, c.class)
+			if wrapped != nil {
+				t.Errorf("%s: bytes beside the error", name)
+			}
+			wantSafe(t, name, err, f, key, make([]byte, 65))
+		}
+	}
+}
+
+// Answers made at random of pieces of right ones, with any status: each method
+// gives a result or an error of one class, and never panics.
+func TestRandomAnswers(t *testing.T) {
+	bothModes(t, func(t *testing.T, o hashivaulttest.KeyOptions) {
+		f := setUp(t, o)
+		key, b := newKey(), binding("org")
+		wrapped := mustWrap(t, f.kek, key, b)
+		pieces := []string{
+			`{`, `}`, `[`, `]`, `"data":`, `"errors":`, `null`, `"batch_results":`, `"plaintext":"AAAA"`, `"ciphertext":"vault:v1:AAAA"`, `"ciphertext":null`,
+			`"key_version":`, `"x"`, `1e400`, `,`, `"reference":"0"`, `"error":"x"`, `"name":"root"`, `"latest_version":9223372036854775808`, `"auto_rotate_period":{}`, `true`, "\x00",
+		}
+		statuses := []int{200, 201, 204, 206, 300, 304, 400, 403, 404, 405, 412, 418, 429, 472, 473, 500, 503}
+		const seed = 1
+		r := rand.New(rand.NewPCG(seed, seed))
+		f.srv.Rewrite(func(hashivaulttest.Entry, int, []byte) (int, []byte) {
+			text := ""
+			for range r.IntN(8) {
+				text += pieces[r.IntN(len(pieces))]
+			}
+			if r.IntN(2) == 0 {
+				text = `{"data":{` + text + `}}`
+			}
+			return statuses[r.IntN(len(statuses))], []byte(text)
+		})
+		for range 100 {
+			for name, op := range operations(f.kek, key, wrapped, b) {
+				if err := op(t.Context()); err != nil {
+					wantClass(t, name, err, kek.Class(err))
+				}
+			}
+		}
+	})
 }
 
 // The answer to somebody else's call: the keyring sees it by the key's ID; the

@@ -1,6 +1,7 @@
 package hashivault_test
 
 import (
+	"encoding/base64"
 	"net/http"
 	"strings"
 	"testing"
@@ -85,6 +86,107 @@ func TestServerThatHalfIgnoresAssociatedData(t *testing.T) {
 			t.Errorf("%s: New succeeded", op)
 		}
 	}
+}
+
+// After New another node answers, of a Vault that ignores associated data: the
+// cluster is being upgraded, or falls back. Nothing is wrapped there that would be
+// bound to nothing, and the key isn't to blame.
+func TestOlderNodeAfterNew(t *testing.T) {
+	f := setUp(t, hashivaulttest.KeyOptions{})
+	key, b := newKey(), binding("org")
+	bound := mustWrap(t, f.kek, key, b)
+	for _, older := range []hashivaulttest.Version{hashivaulttest.V1_11, hashivaulttest.V1_12} {
+		f.srv.Imitate(older)
+		_, err := f.kek.Wrap(t.Context(), key, b)
+		wantClass(t, "Wrap", err, kek.ErrUnavailable)
+		f.srv.Imitate(hashivaulttest.V1_13)
+		if _, err := f.kek.Unwrap(t.Context(), bound, b); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// In the middle of a rewrap: it unwraps at a new node and wraps at an old one,
+// which answers what follows too, or doesn't.
+func TestOlderNodeWhileRewrapping(t *testing.T) {
+	for _, after := range []hashivaulttest.Version{hashivaulttest.V1_12, hashivaulttest.V1_13} {
+		f := setUp(t, hashivaulttest.KeyOptions{})
+		_, items := wrapMany(t, f, 3)
+		items[0].Binding.Version++ // one that is bad, so that the next is tried
+		f.srv.Rewrite(func(e hashivaulttest.Entry, status int, body []byte) (int, []byte) {
+			switch {
+			case strings.Contains(e.Path, "/decrypt/"):
+				f.srv.Imitate(hashivaulttest.V1_12)
+			case strings.Contains(e.Path, "/encrypt/"):
+				f.srv.Imitate(after)
+			}
+			return status, body
+		})
+		results := f.kek.RewrapBatch(t.Context(), items)
+		wantClass(t, "the bad one", results[0].Err, kek.ErrCorrupt)
+		for _, r := range results[1:] {
+			wantClass(t, "RewrapBatch", r.Err, kek.ErrUnavailable)
+			if r.Bytes != nil {
+				t.Error("bytes beside the error")
+			}
+		}
+		f.srv.Imitate(hashivaulttest.V1_13)
+		_, err := f.kek.Rewrap(t.Context(), items[1].Wrapped, items[1].Binding)
+		wantClass(t, "Rewrap", err, kek.ErrUnavailable)
+	}
+}
+
+// A derived key was made anew as a plain one, which ignores contexts: what is of
+// its making and says that it is a derived key's is not rewrapped, for anybody.
+func TestRewrapOfWhatIsBoundToNothing(t *testing.T) {
+	f := setUp(t, hashivaulttest.KeyOptions{Derived: true})
+	f.key.Delete()
+	other := setUpOn(t, f.srv, "root", hashivaulttest.KeyOptions{})
+	secret, err := other.client.Logical().WriteWithContext(t.Context(), "transit/encrypt/root", map[string]any{
+		"plaintext": base64.StdEncoding.EncodeToString(newKey()),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret.Data["ciphertext"].(string), "vault:v1:"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	loose := append([]byte{1, 0, 0, 0, 1}, raw...)
+	for _, org := range []string{"a", "b"} {
+		rewrapped, err := f.kek.Rewrap(t.Context(), loose, binding(org))
+		wantClass(t, "Rewrap", err, kek.ErrDenied)
+		r := f.kek.RewrapBatch(t.Context(), []kek.BatchItem{{Wrapped: loose, Binding: binding(org)}, {}})
+		wantClass(t, "RewrapBatch", r[0].Err, kek.ErrDenied)
+		wantClass(t, "RewrapBatch of nothing", r[1].Err, kek.ErrCorrupt)
+		if rewrapped != nil || r[0].Bytes != nil {
+			t.Error("bytes beside the error")
+		}
+	}
+}
+
+// A key that OpenBao's soft deletion took out of use is denied until it is back.
+func TestSoftDeletedKey(t *testing.T) {
+	bothModes(t, func(t *testing.T, o hashivaulttest.KeyOptions) {
+		f := setUp(t, o)
+		key, b := newKey(), binding("org")
+		wrapped := mustWrap(t, f.kek, key, b)
+		f.key.SetSoftDeleted(true)
+		for name, op := range operations(f.kek, key, wrapped, b) {
+			if name != "Check" {
+				wantClass(t, name, op(t.Context()), kek.ErrDenied)
+			}
+		}
+		if status, err := f.kek.Check(t.Context()); err != nil || status.Usable || status.Reason == "" {
+			t.Errorf("Check: %+v, %v", status, err)
+		}
+		_, err := hashivault.New(t.Context(), f.client, "root", hashivault.Options{})
+		wantClass(t, "New", err, kek.ErrDenied)
+		f.key.SetSoftDeleted(false)
+		if _, err := f.kek.Unwrap(t.Context(), wrapped, b); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // The key is deleted while the KEK is in use: wrapping never makes another,

@@ -2,6 +2,12 @@ package hashivault_test
 
 import (
 	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -9,6 +15,7 @@ import (
 	"github.com/embedvault/vault/kek/hashivault"
 	"github.com/embedvault/vault/kek/hashivault/hashivaulttest"
 	"github.com/embedvault/vault/kek/memkek"
+	"github.com/hashicorp/vault/api"
 )
 
 func TestURI(t *testing.T) {
@@ -46,8 +53,8 @@ func TestURI(t *testing.T) {
 	}
 }
 
-// The client's address names the host in lower case; its scheme, its path and
-// its userinfo are not part of the URI.
+// The client's address names the host in lower case; its scheme and its userinfo
+// are not part of the URI.
 func TestURIOfAddress(t *testing.T) {
 	srv := hashivaulttest.New(t)
 	srv.CreateKey("root", hashivaulttest.KeyOptions{Derived: true})
@@ -59,6 +66,49 @@ func TestURIOfAddress(t *testing.T) {
 	if got, want := open(t, client, "root", hashivault.Options{}).URI(), "hashivault://localhost"+port+"/transit/keys/root"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
+}
+
+// Addresses whose host doesn't say which Vault it is: a gateway before several,
+// told apart by the path, and sockets. Two keys would have one URI.
+func TestHostIsRequired(t *testing.T) {
+	srv := hashivaulttest.New(t)
+	srv.CreateKey("root", hashivaulttest.KeyOptions{Derived: true})
+	to, err := url.Parse(srv.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(to)
+	gateway := httptest.NewServer(http.StripPrefix("/eu", proxy))
+	defer gateway.Close()
+	socket := filepath.Join(t.TempDir(), "s")
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	agent := &http.Server{Handler: proxy}
+	go func() { _ = agent.Serve(ln) }()
+	defer agent.Close()
+	for _, address := range []string{gateway.URL + "/eu", gateway.URL + "/eu/", "unix://" + socket} {
+		config := api.DefaultConfig()
+		config.Address, config.MaxRetries = address, 0
+		client, err := api.NewClient(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client.SetToken(srv.RootToken())
+		if _, err := hashivault.New(t.Context(), client, "root", hashivault.Options{}); !errors.Is(err, hashivault.ErrOptions) {
+			t.Errorf("%s: got %v", address, err)
+		}
+		k := open(t, client, "root", hashivault.Options{Host: "eu.vault.example.com"})
+		if got, want := k.URI(), "hashivault://eu.vault.example.com/transit/keys/root"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	client := srv.Client(srv.RootToken())
+	if err := client.SetAddress(srv.URL() + "/"); err != nil {
+		t.Fatal(err)
+	}
+	open(t, client, "root", hashivault.Options{})
 }
 
 // Names that would lead elsewhere, or to the same place by another name, are

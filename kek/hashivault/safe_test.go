@@ -1,6 +1,7 @@
 package hashivault_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -8,14 +9,18 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log"
 	"math/big"
+	"net"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/embedvault/vault/kek"
 	"github.com/embedvault/vault/kek/hashivault/hashivaulttest"
 )
 
@@ -56,6 +61,70 @@ func TestErrorsRepeatNothing(t *testing.T) {
 			wantSafe(t, name, op(t.Context()), f, key, wrapped)
 		}
 	})
+}
+
+// The same in other spellings, and with characters that forge lines of logs: no
+// word of an answer is repeated that isn't one of Vault's.
+func TestErrorsQuoteNothingForeign(t *testing.T) {
+	f := setUp(t, hashivaulttest.KeyOptions{Derived: true})
+	key := bytes.Repeat([]byte{0xfb, 0xef, 0xbe}, 11)[:32] // "++++…" in base64
+	encoded := base64.StdEncoding.EncodeToString(key)
+	for name, text := range map[string]string{
+		"percent-encoded, as of a firewall": url.QueryEscape(encoded),
+		"without its first character":       encoded[1:],
+		"base64url":                         base64.URLEncoding.EncodeToString(key),
+		"hex":                               hex.EncodeToString(key),
+		"beside words of Vault's":           "permission denied, message authentication failed: " + encoded[2:],
+		"control characters":                "a\u0085time=now level=INFO msg=forged\u2028\u009b31m\u202e",
+	} {
+		body, err := json.Marshal(map[string]any{"errors": []string{"blocked: " + text}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, status := range []int{400, 403, 404, 429, 500} {
+			f.srv.Rewrite(func(hashivaulttest.Entry, int, []byte) (int, []byte) { return status, body })
+			_, err := f.kek.Wrap(t.Context(), key, binding("org"))
+			if strings.Contains(err.Error(), "blocked") || strings.Contains(err.Error(), text) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
+// The same of answers that are no HTTP, which net/http quotes, and of redirects
+// to nowhere.
+func TestErrorsQuoteNoBrokenAnswer(t *testing.T) {
+	f := setUp(t, hashivaulttest.KeyOptions{Derived: true})
+	wrapped := mustWrap(t, f.kek, newKey(), binding("org"))
+	for _, answer := range []string{
+		"SECRET\r\n\r\n", "HTTP/1.1 SECRET\r\n\r\n", "HTTP/1.1 200 OK\r\nSECRET\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: SECRET\r\n\r\n",
+		"HTTP/1.1 307 X\r\nLocation: http://SECRET:x/%zz\r\n\r\n", "HTTP/1.1 307 X\r\nLocation: SECRET://x\r\nContent-Length: 0\r\n\r\n",
+	} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for {
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = c.Read(make([]byte, 4096))
+				_, _ = io.WriteString(c, answer)
+				_ = c.Close()
+			}
+		}()
+		if err := f.client.SetAddress("http://" + ln.Addr().String()); err != nil {
+			t.Fatal(err)
+		}
+		_, err = f.kek.Unwrap(t.Context(), wrapped, binding("org"))
+		wantClass(t, answer, err, kek.ErrUnavailable)
+		if strings.Contains(strings.ToUpper(err.Error()), "SECRET") {
+			t.Errorf("%q: %v", answer, err)
+		}
+		_ = ln.Close()
+	}
 }
 
 // Whatever the verb, a KEK prints as its URI.

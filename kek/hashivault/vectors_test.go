@@ -7,7 +7,9 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 
@@ -130,7 +132,8 @@ func (v vector) checkRequest(t *testing.T, k *hashivault.KEK, srv *hashivaulttes
 // seal is a second writer of the format, which needs no server.
 func (v vector) seal(t testing.TB) []byte {
 	version, nonce := v.Wrapped[1:5], v.Wrapped[5:17]
-	secret := []byte(v.Material[version[3]-1])
+	number := binary.BigEndian.Uint32(version)
+	secret := []byte(v.Material[number-1])
 	format, ad := byte(0x02), []byte(v.Binding)
 	if v.Derived {
 		var err error
@@ -148,7 +151,7 @@ func (v vector) seal(t testing.TB) []byte {
 		t.Fatal(err)
 	}
 	raw := gcm.Seal(bytes.Clone(nonce), nonce, v.ContextKey, ad)
-	if want := "vault:v" + string('0'+version[3]) + ":" + base64.StdEncoding.EncodeToString(raw); v.Ciphertext != want {
+	if want := fmt.Sprintf("vault:v%d:%s", number, base64.StdEncoding.EncodeToString(raw)); v.Ciphertext != want {
 		t.Errorf("Vault's form is %s", want)
 	}
 	return append(append([]byte{format}, version...), raw...)

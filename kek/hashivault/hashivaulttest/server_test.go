@@ -2,6 +2,7 @@ package hashivaulttest_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,6 +58,36 @@ func TestFaults(t *testing.T) {
 	log := srv.Log()
 	if len(log) != 2 || log[0].Status != 0 || log[1].Status != 200 || log[1].Path != "transit/keys/root" || srv.Calls("keys") != 2 {
 		t.Errorf("the log is %+v", log)
+	}
+}
+
+// What an older server ignores, it warns of: in the request itself, and not in the
+// items of a batch.
+func TestOlderServersWarn(t *testing.T) {
+	srv := hashivaulttest.New(t)
+	srv.CreateKey("root", hashivaulttest.KeyOptions{})
+	client := srv.Client(srv.RootToken())
+	for version, want := range map[hashivaulttest.Version]string{
+		hashivaulttest.V1_11: "[associated_data partial_failure_response_code]",
+		hashivaulttest.V1_12: "[associated_data]",
+		hashivaulttest.V1_13: "",
+	} {
+		srv.Imitate(version)
+		item := map[string]any{"plaintext": "YWJj", "associated_data": "YWI="}
+		batch := map[string]any{"batch_input": []any{item}}
+		for _, request := range []map[string]any{batch, {"plaintext": "YWJj", "associated_data": "YWI=", "partial_failure_response_code": 200}} {
+			secret, err := client.Logical().WriteWithContext(t.Context(), "transit/encrypt/root", request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			if len(secret.Warnings) > 0 {
+				_, got, _ = strings.Cut(secret.Warnings[0], ": ")
+			}
+			if _, isBatch := request["batch_input"]; isBatch && got != "" || !isBatch && got != want {
+				t.Errorf("version %d: it warns of %q", version, got)
+			}
+		}
 	}
 }
 
