@@ -326,3 +326,37 @@ func TestRuleChangesBetweenWrapAndStore(t *testing.T) {
 		t.Error("a key was stored")
 	}
 }
+
+// tiny is a KEK that takes no memory. It protects nothing.
+type tiny string
+
+func (k tiny) URI() string { return string(k) }
+
+func (k tiny) Wrap(_ context.Context, key []byte, _ kek.Binding) ([]byte, error) {
+	return append([]byte{1}, key...), nil
+}
+
+func (k tiny) Unwrap(_ context.Context, w []byte, _ kek.Binding) ([]byte, error) {
+	return append([]byte{}, w[1:]...), nil
+}
+
+// What is known of KEKs doesn't grow with every customer there ever was.
+func TestIdleKEKsAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		policy := kek.PolicyFunc(func(_ context.Context, kc keyctx.KeyContext) (kek.Choice, error) {
+			return one(tiny("tiny:" + kc["organization_id"])), nil
+		})
+		w := newWorldOn(t, nil, memstore.New(), withPolicy(policy), func(c *keyring.Config) { c.Size = 10 })
+		most := 0
+		for i := range 40_000 {
+			active(t, w, tenant(i))
+			if i%1000 == 0 {
+				time.Sleep(30 * time.Second)
+				most = max(most, len(w.Stats().KEKs))
+			}
+		}
+		if most > 14_000 || most < 10_000 {
+			t.Errorf("%d KEKs were remembered", most)
+		}
+	})
+}

@@ -87,19 +87,6 @@ func (k keptBatch) UnwrapBatch(ctx context.Context, items []kek.BatchItem) []kek
 	return rs
 }
 
-type tiny string
-
-func (k tiny) URI() string { return string(k) }
-func (k tiny) Wrap(_ context.Context, key []byte, _ kek.Binding) ([]byte, error) {
-	return append([]byte{1}, key...), nil
-}
-func (k tiny) Unwrap(_ context.Context, w []byte, _ kek.Binding) ([]byte, error) {
-	if len(w) == 0 {
-		return nil, kek.ErrCorrupt
-	}
-	return slices.Clone(w[1:]), nil
-}
-
 // The KMS can't be asked for its newest version once (throttled, or the role
 // lacks kms:DescribeKey): Rewrap must not report the key as moved while it is
 // still wrapped under the old version.
