@@ -116,6 +116,8 @@ func TestDriverModulesImportDown(t *testing.T) {
 		"kek/azurekv":    {"kek", "keyctx"},
 		"kek/gcpkms":     {"kek", "keyctx"},
 		"kek/hashivault": {"kek", "keyctx"},
+
+		"storage/etcdstore": {"storage", "keyctx"},
 	} {
 		files := 0
 		err := filepath.WalkDir(driver, func(path string, d fs.DirEntry, err error) error {
