@@ -17,12 +17,11 @@ import (
 
 // twoKEKs are one in AWS KMS and one in HashiCorp Vault.
 type twoKEKs struct {
-	aws      *awskmstest.Server
-	awsKey   *awskmstest.Key
-	vault    *hashivaulttest.Server
-	vaultKey string
-	keks     []kek.Wrapper
-	store    *memstore.Store
+	aws    *awskmstest.Server
+	awsKey *awskmstest.Key
+	vault  *hashivaulttest.Server
+	keks   []kek.Wrapper
+	store  *memstore.Store
 }
 
 func newTwoKEKs(t *testing.T) *twoKEKs {
