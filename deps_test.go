@@ -77,7 +77,10 @@ func TestImportsPointDown(t *testing.T) {
 		"storage/memstore":    {"storage", "keyctx"},
 		"storage/boltstore":   {"storage", "keyctx"},
 		"storage/storagetest": {"storage", "keyctx"},
-		"vaulttest":           {"", "kek/memkek", "storage/memstore"},
+		"storage/sqlstore":    {"storage", "storage/internal/sqlcore", "keyctx"},
+
+		"storage/internal/sqlcore": {"storage", "keyctx"},
+		"vaulttest":                {"", "kek/memkek", "storage/memstore"},
 	}
 	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}}:{{range .Imports}} {{.}}{{end}}", "./...").Output()
 	if err != nil {

@@ -1,0 +1,240 @@
+package sqlcore
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/embedvault/vault/storage"
+)
+
+// The errors that the SQL drivers have beside those of package storage.
+var (
+	// ErrKeyInTx is matched when a key can't be stored, or fetched, while the
+	// application's transaction is open.
+	ErrKeyInTx = errors.New("a key can't be used while the transaction holds the database: call Prepare for its context before BEGIN")
+
+	// ErrRetry is matched when the database gave a transaction up to let another
+	// one pass: a serialization failure, a deadlock, a lock that wasn't to be had.
+	ErrRetry = errors.New("transaction to be retried")
+
+	// ErrNotMigrated is matched when the tables aren't there.
+	ErrNotMigrated = errors.New("the tables are not there: call Migrate")
+
+	// ErrNewerSchema is matched when the tables were made by a later version.
+	ErrNewerSchema = errors.New("the tables were made by a later version of this package")
+)
+
+// Class is what a driver's error means.
+type Class uint8
+
+// The classes.
+const (
+	Unknown     Class = 0 // not known here; the driver's error is only wrapped
+	Unique      Class = 1 // a unique index forbids it
+	Retry       Class = 2 // serialization failure, deadlock, lock not available: the transaction is to be run again
+	Unavailable Class = 3 // the database can't be reached, or the connection broke
+	NoTable     Class = 4 // a table isn't there
+	TooLarge    Class = 5 // a value is larger than the database takes
+	Closed      Class = 6 // the pool was closed
+)
+
+// class asks the user's function first, if there is one.
+func (s *Store) class(err error) Class {
+	if s.classify != nil {
+		if c := s.classify(err); c != Unknown {
+			return c
+		}
+	}
+	return Classify(s.lang.Dialect, err)
+}
+
+// Classify says what an error of a driver for this dialect means. It knows
+// pgx and lib/pq by SQLState(), modernc.org/sqlite by Code(), go-sql-driver/mysql
+// and mattn/go-sqlite3, whose errors have fields only, by their text.
+func Classify(d Dialect, err error) Class {
+	var state interface{ SQLState() string }
+	if errors.As(err, &state) {
+		return classOfState(state.SQLState())
+	}
+	if d == MySQL {
+		switch n := mysqlNumber(err); {
+		case n == 1105 && strings.HasSuffix(err.Error(), "longer than 'max_allowed_packet' bytes"):
+			return TooLarge // which has no number of its own
+		case n != 0:
+			return classOfMySQL(n)
+		}
+	}
+	if d == SQLite {
+		if c := classOfSQLite(err); c != Unknown {
+			return c
+		}
+	}
+	return classOfConnection(err)
+}
+
+func classOfState(state string) Class {
+	switch state {
+	case "23505":
+		return Unique
+	case "40001", "40P01", "55P03":
+		return Retry
+	case "42P01", "3F000": // no such table, no such schema
+		return NoTable
+	case "54000", "53200": // a program limit, out of memory
+		return TooLarge
+	case "57P01", "57P02", "57P03", "53300", "25006": // going down, crashed, starting, too many, read-only standby
+		return Unavailable
+	}
+	if strings.HasPrefix(state, "08") {
+		return Unavailable
+	}
+	return Unknown
+}
+
+// mysqlNumber reads the number off the text of go-sql-driver's MySQLError,
+// "Error 1213 (40001): …". What follows the number isn't looked at: it may hold
+// values.
+func mysqlNumber(err error) int {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if rest, ok := strings.CutPrefix(err.Error(), "Error "); ok {
+			digits, _, _ := strings.Cut(rest, " ")
+			n, err := strconv.Atoi(strings.TrimSuffix(digits, ":"))
+			if err != nil {
+				return 0
+			}
+			return n
+		}
+	}
+	return 0
+}
+
+func classOfMySQL(n int) Class {
+	switch n {
+	case 1062, 1586:
+		return Unique
+	case 1205, 1213, 1020, 3572: // lock wait timeout, deadlock, record has changed, NOWAIT
+		return Retry
+	case 1146, 1049:
+		return NoTable
+	case 1153, 1118, 1301, 139:
+		return TooLarge
+	case 1040, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1290, 1836, 1927:
+		return Unavailable
+	}
+	return Unknown
+}
+
+func classOfSQLite(err error) Class {
+	var coded interface{ Code() int }
+	if errors.As(err, &coded) {
+		switch c := coded.Code(); {
+		case c == 1555 || c == 2067: // PRIMARYKEY, UNIQUE
+			return Unique
+		case c&0xff == 5 || c&0xff == 6: // BUSY, LOCKED
+			return Retry
+		case c&0xff == 18: // TOOBIG
+			return TooLarge
+		case c&0xff == 14 || c&0xff == 10: // CANTOPEN, IOERR
+			return Unavailable
+		}
+	}
+	text := err.Error()
+	switch {
+	case strings.Contains(text, "no such table"):
+		return NoTable
+	case strings.HasPrefix(text, "UNIQUE constraint failed"):
+		return Unique
+	case strings.HasPrefix(text, "database is locked"), strings.HasPrefix(text, "database table is locked"):
+		return Retry
+	case strings.HasPrefix(text, "string or blob too big"):
+		return TooLarge
+	case strings.HasPrefix(text, "unable to open database"), strings.HasPrefix(text, "disk I/O error"):
+		return Unavailable
+	}
+	return Unknown
+}
+
+// classOfConnection is for what went wrong on the way.
+func classOfConnection(err error) Class {
+	var netError net.Error
+	var errno syscall.Errno
+	text := err.Error()
+	switch {
+	case strings.HasSuffix(text, "sql: database is closed"), strings.HasSuffix(text, "closed pool"):
+		return Closed
+	case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), errors.Is(err, io.EOF),
+		errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+		return Unavailable
+	case errors.As(err, &netError), errors.As(err, &errno):
+		return Unavailable
+	case strings.HasSuffix(text, "invalid connection"), strings.HasSuffix(text, "conn closed"), strings.HasSuffix(text, "bad connection"),
+		strings.HasSuffix(text, "conn busy"), strings.HasSuffix(text, "busy buffer"):
+		return Unavailable
+	case strings.HasPrefix(text, "packet for query is too large"):
+		return TooLarge
+	}
+	return Unknown
+}
+
+// ours are the errors that have their meaning already.
+var ours = []error{
+	storage.ErrNotFound, storage.ErrExists, storage.ErrVersionConflict, storage.ErrCorrupt,
+	storage.ErrTooLarge, storage.ErrInvalidCursor, storage.ErrUnavailable, storage.ErrClosed,
+	ErrKeyInTx, ErrRetry, ErrNotMigrated, ErrNewerSchema, errRaced,
+}
+
+func isOurs(err error) bool {
+	for _, e := range ours {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// fail is the error that a method returns for err.
+func (s *Store) fail(ctx context.Context, op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var meaning error
+	if !isOurs(err) {
+		meaning = s.meaning(ctx, err)
+	}
+	if meaning == nil || errors.Is(err, meaning) {
+		return fmt.Errorf("%s: %s: %w", s.name, op, err)
+	}
+	return fmt.Errorf("%s: %s: %w: %w", s.name, op, meaning, err)
+}
+
+func (s *Store) meaning(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err() // not every driver says so: some only that they were interrupted
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	switch s.class(err) {
+	case Unique:
+		return storage.ErrExists
+	case Retry:
+		return ErrRetry
+	case Unavailable:
+		return storage.ErrUnavailable
+	case NoTable:
+		return ErrNotMigrated
+	case TooLarge:
+		return storage.ErrTooLarge
+	case Closed:
+		return storage.ErrClosed
+	}
+	return nil
+}

@@ -1,0 +1,187 @@
+package sqltest
+
+import (
+	"database/sql"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
+	"testing"
+
+	_ "github.com/go-sql-driver/mysql"
+	_ "github.com/jackc/pgx/v5/stdlib"
+	_ "github.com/lib/pq"
+	_ "modernc.org/sqlite"
+
+	"github.com/embedvault/vault/storage"
+	"github.com/embedvault/vault/storage/sqlstore"
+	"github.com/embedvault/vault/storage/sqlstore/sqltest/mariaserver"
+	"github.com/embedvault/vault/storage/sqlstore/sqltest/pgserver"
+	"github.com/embedvault/vault/storage/storagetest"
+)
+
+// engine is a database with a driver.
+type engine struct {
+	name    string
+	driver  string
+	dialect sqlstore.Dialect
+
+	// database makes an empty database and returns its data source name.
+	database func(t testing.TB) string
+	options  string // added to it
+}
+
+// The servers are started by the first test that needs one, and stopped by
+// TestMain.
+var (
+	postgres shared[*pgserver.Server]
+	maria    shared[*mariaserver.Server]
+)
+
+func TestMain(m *testing.M) {
+	if dsn := os.Getenv(migrateChild); dsn != "" {
+		os.Exit(runMigrateChild(dsn))
+	}
+	code := m.Run()
+	if postgres.made {
+		postgres.s.Close()
+	}
+	if maria.made {
+		maria.s.Close()
+	}
+	os.Exit(code)
+}
+
+// shared is a server that all tests of the process use.
+type shared[S any] struct {
+	made bool
+	s    S
+	err  error
+	busy atomic.Bool
+}
+
+func (s *shared[S]) get(t testing.TB, missing error, start func() (S, error)) S {
+	t.Helper()
+	for !s.busy.CompareAndSwap(false, true) {
+		runtime.Gosched()
+	}
+	defer s.busy.Store(false)
+	if !s.made && s.err == nil {
+		s.s, s.err = start()
+		s.made = s.err == nil
+	}
+	if s.err != nil {
+		absent(t, s.err, missing)
+	}
+	return s.s
+}
+
+func postgresServer(t testing.TB) *pgserver.Server {
+	t.Helper()
+	return postgres.get(t, pgserver.ErrMissing, func() (*pgserver.Server, error) {
+		return pgserver.New(pgserver.Options{Settings: []string{"deadlock_timeout=50ms"}})
+	})
+}
+
+func mariaServer(t testing.TB) *mariaserver.Server {
+	t.Helper()
+	return maria.get(t, mariaserver.ErrMissing, func() (*mariaserver.Server, error) { return mariaserver.New(mariaserver.Options{}) })
+}
+
+func postgresDatabase(t testing.TB) string {
+	t.Helper()
+	dsn, err := postgresServer(t).NewDatabase(t.Context())
+	noError(t, err)
+	return dsn
+}
+
+func mariaDatabase(t testing.TB) string {
+	t.Helper()
+	dsn, err := mariaServer(t).NewDatabase(t.Context())
+	noError(t, err)
+	return dsn
+}
+
+func sqliteFile(t testing.TB) string {
+	t.Helper()
+	return "file:" + filepath.Join(t.TempDir(), "vault.db")
+}
+
+// engines are all that is tested.
+var engines = []engine{
+	{"postgres-pgx", "pgx", sqlstore.PostgreSQL, postgresDatabase, ""},
+	{"postgres-pq", "postgres", sqlstore.PostgreSQL, postgresDatabase, ""},
+	{"mariadb", "mysql", sqlstore.MySQL, mariaDatabase, ""},
+	{"mariadb-interpolated", "mysql", sqlstore.MySQL, mariaDatabase, "?interpolateParams=true"},
+	{"sqlite-modernc", "sqlite", sqlstore.SQLite, sqliteFile, "?_pragma=journal_mode(WAL)&_pragma=busy_timeout(5000)&_pragma=synchronous(OFF)"},
+}
+
+// open opens a pool on a data source name.
+func (e engine) open(t testing.TB, dsn string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open(e.driver, dsn+e.options)
+	noError(t, err)
+	db.SetMaxOpenConns(20)
+	db.SetMaxIdleConns(20)
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+// store returns a migrated store on a new database, with its pool.
+func (e engine) store(t testing.TB, opts ...sqlstore.Options) (*sqlstore.Store, *sql.DB) {
+	t.Helper()
+	db := e.open(t, e.database(t))
+	s, err := sqlstore.New(db, e.dialect, opts...)
+	noError(t, err)
+	noError(t, s.Migrate(t.Context()))
+	return s, db
+}
+
+// each runs a test on every engine.
+func each(t *testing.T, f func(t *testing.T, e engine)) {
+	for _, e := range engines {
+		t.Run(e.name, func(t *testing.T) { f(t, e) })
+	}
+}
+
+func TestStore(t *testing.T) {
+	each(t, func(t *testing.T, e engine) {
+		e.database(t) // once: where the server is missing, one skip says it all
+		dsns := map[storage.Store]string{}
+		again := func(t *testing.T, s storage.Store) storage.Store {
+			db := e.open(t, dsns[s])
+			other, err := sqlstore.New(db, e.dialect)
+			noError(t, err)
+			dsns[other] = dsns[s]
+			return other
+		}
+		storagetest.Run(t, storagetest.Harness{
+			New: func(t *testing.T) storage.Store {
+				dsn := e.database(t)
+				s, err := sqlstore.New(e.open(t, dsn), e.dialect)
+				noError(t, err)
+				noError(t, s.Migrate(t.Context()))
+				dsns[s] = dsn
+				return s
+			},
+			Reopen: again,
+			Second: again,
+		})
+	})
+}
+
+// absent skips a test whose server is missing, or fails it.
+func absent(t testing.TB, err, missing error) {
+	t.Helper()
+	if os.Getenv("VAULT_TEST_REQUIRE") != "1" && isErr(err, missing) {
+		t.Skip(err)
+	}
+	t.Fatal(err)
+}
+
+func noError(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
