@@ -264,30 +264,24 @@ func TestRegressionHastyCallersDontHoldTheHalfOpenCircuit(t *testing.T) {
 		w.kek.SetFault(memkek.None)
 		w.kek.SetLatency(600 * time.Millisecond)
 		time.Sleep(5*time.Second + 1)
-		ctx, stop := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		for i := range 3 {
-			wg.Go(func() {
-				for ctx.Err() == nil {
-					hurry, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
-					_ = tryActiveCtx(hurry, w, tenant(1000+i))
-					cancel()
-					time.Sleep(time.Millisecond)
-				}
+		// Each round a hasty caller comes first and is there when the patient one asks.
+		for n := 0; ; n++ {
+			var hasty sync.WaitGroup
+			hasty.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+				defer cancel()
+				_ = tryActiveCtx(ctx, w, tenant(1000+n))
 			})
-		}
-		time.Sleep(10 * time.Millisecond)
-		start, n := time.Now(), 0
-		for ; n < 60; n++ {
-			if tryActive(w, tenant(50)) == nil {
-				break
+			synctest.Wait()
+			err := tryActive(w, tenant(50))
+			hasty.Wait()
+			if err == nil {
+				return
 			}
-			time.Sleep(777 * time.Millisecond)
-		}
-		stop()
-		wg.Wait()
-		if n > 20 {
-			t.Errorf("%d refusals in %v by a KEK that is well", n, time.Since(start))
+			if n == 5 {
+				t.Fatalf("%d refusals by a KEK that is well: %v", n+1, err)
+			}
+			time.Sleep(200 * time.Millisecond)
 		}
 	})
 }
