@@ -37,8 +37,15 @@ type flightKey struct {
 	// must not fail those who hold the honest one.
 	digest [sha256.Size]byte
 
-	// block is not part of the key: cleared in maps by mapKey.
-	block string
+	// inTx separates callers who are in a transaction of the application's from
+	// those who aren't: a transaction's locks, or its pool without a connection
+	// left, must fail no one else's load, and a load that waits for such a lock
+	// must not be waited for by who holds it.
+	inTx bool
+
+	// Not part of the key, cleared in maps by mapKey.
+	block   string
+	renewal bool // of a key that is at hand: may join who is in no transaction
 }
 
 func (f flightKey) withBlock(block []byte) flightKey {
@@ -48,7 +55,7 @@ func (f flightKey) withBlock(block []byte) flightKey {
 }
 
 func (f flightKey) mapKey() flightKey {
-	f.block = ""
+	f.block, f.renewal = "", false
 	return f
 }
 
@@ -103,13 +110,20 @@ func (r *Keyring) load(ctx context.Context, c Context, f flightKey) (*Key, error
 func (r *Keyring) join(ctx context.Context, c Context, f flightKey) (*slot, *flight, error) {
 	s := r.cache.lockSlot(c.Hash)
 	defer s.mu.Unlock()
-	if fl := s.flights[f.mapKey()]; fl != nil {
+	f.inTx = r.tx != nil && r.tx.InTx(ctx)
+	fl := s.flights[f.mapKey()]
+	if fl == nil && f.inTx && f.renewal {
+		outside := f.mapKey()
+		outside.inTx = false
+		fl = s.flights[outside]
+	}
+	if fl != nil {
 		fl.waiters++
 		return s, fl, nil
 	}
 	// The values of the first caller's ctx (a trace, say) go along; its
 	// cancellation does not.
-	fl := &flight{done: make(chan struct{}), waiters: 1}
+	fl = &flight{done: make(chan struct{}), waiters: 1}
 	fl.ctx, fl.cancel = context.WithTimeoutCause(
 		context.WithValue(context.WithoutCancel(ctx), flightInCtx{}, fl), r.cfg.LoadTimeout, errLoadTimeout)
 	unlink := context.AfterFunc(r.done, fl.cancel)
@@ -307,6 +321,7 @@ func (r *Keyring) renewWait(ctx context.Context, c Context, f flightKey, k *Key)
 	}
 	wctx, cancel := context.WithTimeoutCause(ctx, wait, errStale)
 	defer cancel()
+	f.renewal = true
 	return r.load(wctx, c, f)
 }
 

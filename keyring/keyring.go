@@ -115,6 +115,7 @@ type Hint struct{ slot atomic.Pointer[slot] }
 // Keyring is safe for concurrent use.
 type Keyring struct {
 	cfg   Config
+	tx    storage.TxTeller // nil: no transaction ever matters
 	clock clock
 	cache *cache
 
@@ -147,10 +148,11 @@ func New(root context.Context, cfg Config) (*Keyring, error) {
 	case cfg.CallTimeout <= 0 || cfg.LoadTimeout <= 0 || cfg.KEKConcurrency < 1:
 		return nil, errors.New("keyring: CallTimeout, LoadTimeout and KEKConcurrency must be positive")
 	}
-	if cfg.Store != nil {
-		cfg.Store = watchedStore{cfg.Store}
-	}
 	r := &Keyring{cfg: cfg, clock: newClock(), cache: newCache(cfg.Size)}
+	if cfg.Store != nil {
+		r.cfg.Store = watchedStore{cfg.Store}
+		r.tx, _ = cfg.Store.(storage.TxTeller)
+	}
 	r.done, r.stop = context.WithCancel(root)
 	return r, nil
 }

@@ -88,6 +88,16 @@ type Store interface {
 	Ping(ctx context.Context) error
 }
 
+// TxTeller is implemented by stores whose calls depend on a transaction of the
+// application's in ctx (see WithTx of the SQL drivers). InTx says whether ctx
+// carries one for this store. What such a call meets (its transaction's locks, a
+// pool without a connection left) says nothing about calls that carry none, so
+// that the vault shares no work between the two. A store that wraps another one
+// hands it on.
+type TxTeller interface {
+	InTx(ctx context.Context) bool
+}
+
 // KeyStore stores context keys, wrapped.
 type KeyStore interface {
 	// GetKey returns the record with this key ID, or ErrNotFound.
