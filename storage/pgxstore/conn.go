@@ -25,7 +25,7 @@ type querier struct{ on runner }
 // Exec implements [sqlcore.Querier].
 func (q querier) Exec(ctx context.Context, query string, args ...any) (int64, error) {
 	tag, err := q.on.Exec(ctx, query, args...)
-	return tag.RowsAffected(), reached(ctx, err)
+	return tag.RowsAffected(), err
 }
 
 // Query implements [sqlcore.Querier]. Outside a transaction the server commits
@@ -34,7 +34,7 @@ func (q querier) Exec(ctx context.Context, query string, args ...any) (int64, er
 func (q querier) Query(ctx context.Context, each func(scan func(dest ...any) error) error, query string, args ...any) error {
 	rows, err := q.on.Query(ctx, query, args...)
 	if err != nil {
-		return reached(ctx, err)
+		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -42,7 +42,7 @@ func (q querier) Query(ctx context.Context, each func(scan func(dest ...any) err
 			return err
 		}
 	}
-	return reached(ctx, rows.Err())
+	return rows.Err()
 }
 
 // db is the pool.
@@ -62,7 +62,7 @@ type joined struct{ db *db }
 var _ sqlcore.DB = (*db)(nil)
 
 // Ping implements [sqlcore.DB].
-func (d *db) Ping(ctx context.Context) error { return reached(ctx, d.pool.Ping(ctx)) }
+func (d *db) Ping(ctx context.Context) error { return d.pool.Ping(ctx) }
 
 // Joined implements [sqlcore.DB].
 func (d *db) Joined(ctx context.Context) sqlcore.Querier {
@@ -79,7 +79,7 @@ func (d *db) MaxConns() int { return d.max }
 func (d *db) Acquire(ctx context.Context) (sqlcore.Session, func(), error) {
 	c, err := d.pool.Acquire(ctx)
 	if err != nil {
-		return nil, nil, reached(ctx, err)
+		return nil, nil, err
 	}
 	return &conn{querier{c}, c}, c.Release, nil
 }
@@ -102,7 +102,7 @@ func begin(ctx context.Context, on interface {
 }) (sqlcore.Tx, error) {
 	t, err := on.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 	if err != nil {
-		return nil, reached(ctx, err)
+		return nil, err
 	}
 	return &tx{querier{t}, t}, nil
 }
@@ -113,7 +113,7 @@ type tx struct {
 }
 
 // Commit implements [sqlcore.Tx].
-func (t *tx) Commit(ctx context.Context) error { return reached(ctx, t.tx.Commit(ctx)) }
+func (t *tx) Commit(ctx context.Context) error { return t.tx.Commit(ctx) }
 
 // rollbackFor is how long a rollback may take after its ctx has ended. Where
 // ctx ended during a statement pgx has closed the connection, and it takes none.

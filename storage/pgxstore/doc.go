@@ -14,11 +14,6 @@
 // dialect: both may work on one database at once, what one has migrated is
 // ready for the other, and lists may go on with each other's cursors.
 //
-// # Not finished
-//
-// This package is being built and is in no release. Its tests on real servers
-// pass, and are not part of CI yet.
-//
 // # Transactions of the application
 //
 //	tx, err := pool.Begin(ctx)
@@ -30,7 +25,9 @@
 // Objects are committed with the transaction. Keys never are part of it, and
 // need a second connection for a moment: see [Store.WithTx] and [ErrKeyInTx].
 // A pool should have more connections (pool_max_conns) than there are
-// transactions at a time that may meet a new key context.
+// transactions at a time that may meet a new key context. (To users of the store
+// without a vault: an object of a context that has no key yet adds the context's
+// row, and whoever else adds it too waits until the transaction ends.)
 //
 // # How statements are sent
 //
@@ -44,7 +41,11 @@
 //   - exec, simple_protocol: always 1;
 //   - describe_exec: 2.
 //
-// A put takes 2 to 5 more if another put of the same object comes in between.
+// In exec and simple_protocol pgx reads the server's text, and knows only the
+// default forms: leave datestyle at ISO and bytea_output at hex.
+//
+// A put takes 2 to 5 more if another put of the same object comes in between, and
+// 2, for savepoints, if it has a unique name in the application's transaction.
 // pgxpool itself makes one more round trip to a connection that was idle for
 // more than a second (see pgxpool.Config.ShouldPing).
 //

@@ -1,24 +1,23 @@
 package pgxstore
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/embedvault/vault/storage"
 	"github.com/embedvault/vault/storage/internal/sqlcore"
 )
 
 // The errors that this store has beside those of package storage.
 var (
 	// ErrKeyInTx is matched when a key, or a record of the vault's own, can't be
-	// stored or fetched while the application's transaction (see WithTx) is open,
-	// since no second connection is free: at once if the pool may have only one,
-	// after five seconds else. Call v.Prepare for the key context before Begin,
-	// or give the pool more connections.
+	// stored or fetched while the application's transaction (see WithTx) is open:
+	// since no second connection is free, at once if the pool may have only one,
+	// after 5 seconds else; or since the transaction holds a lock for as long that
+	// the key needs, as it has put an object of the same new key context before (a
+	// vault never does it in that order). Nothing was stored then. Call v.Prepare
+	// for the key context before Begin, or give the pool more connections.
 	ErrKeyInTx = sqlcore.ErrKeyInTx
 
 	// ErrRetry is matched when the database gave a transaction up to let another
@@ -43,30 +42,8 @@ func classify(err error) sqlcore.Class {
 	if errors.As(err, &connect) {
 		return sqlcore.Unavailable
 	}
-	// After these the server ends the connection, such as on time-outs of idle
-	// sessions and transactions (57P05, 25P03).
-	var said *pgconn.PgError
-	if errors.As(err, &said) {
-		if severity := said.SeverityUnlocalized; severity == "FATAL" || severity == "PANIC" {
-			return sqlcore.Unavailable
-		}
-		return sqlcore.Unknown
-	}
 	if strings.HasPrefix(err.Error(), "pgxpool: too many failed attempts") {
 		return sqlcore.Unavailable
 	}
 	return sqlcore.Unknown
-}
-
-// reached tells time-outs of pgx's own (ConnectTimeout) from the end of the
-// caller's ctx: both match the same error, and only the former mean that the
-// database can't be reached.
-func reached(ctx context.Context, err error) error {
-	if err == nil || ctx.Err() != nil {
-		return err
-	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
-	}
-	return err
 }

@@ -78,10 +78,11 @@ func (s *Store) Schema() string { return s.core.Schema() }
 //
 // tx must be of a connection to the same database, out of this pool or not, and
 // is used by one goroutine at a time, as ever. It may be a nested one (of
-// [pgx.Tx.Begin]). It is the application's to commit or to roll back. After an
-// error other than one of package storage's it is to be rolled back: PostgreSQL
-// refuses everything else. If ctx ends during a call, pgx closes the
-// transaction's connection, and nothing of it is committed. Other stores may
+// [pgx.Tx.Begin]). It is the application's to commit or to roll back. After
+// [storage.ErrNotFound], [storage.ErrExists] and [storage.ErrVersionConflict] it
+// may go on as if the call had not been. After any other error it is to be rolled
+// back: PostgreSQL refuses everything else. If ctx ends during a call, pgx closes
+// the transaction's connection, and nothing of it is committed. Other stores may
 // have their transactions in the same ctx. A nil tx takes the store's
 // transaction out of ctx.
 func (s *Store) WithTx(ctx context.Context, tx pgx.Tx) context.Context {

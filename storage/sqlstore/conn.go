@@ -4,7 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"time"
+	"errors"
 
 	"github.com/embedvault/vault/storage/internal/sqlcore"
 )
@@ -95,19 +95,25 @@ func (d *db) Acquire(ctx context.Context) (sqlcore.Session, func(), error) {
 
 // Begin implements [sqlcore.Session].
 func (d *db) Begin(ctx context.Context) (sqlcore.Tx, error) {
-	if d.dialect != sqlcore.SQLite {
+	if d.dialect == sqlcore.PostgreSQL {
 		return begin(ctx, d.pool)
 	}
-	c, err := d.pool.Conn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	tx, err := beginImmediate(ctx, c, true)
-	if err != nil {
+	for try := 1; ; try++ {
+		c, err := d.pool.Conn(ctx)
+		if err != nil {
+			return nil, err
+		}
+		tx, err := beginByHand(ctx, c, d.dialect, true)
+		if err == nil {
+			return tx, nil
+		}
 		_ = c.Close()
-		return nil, err
+		// A connection that was dead before anything was said on it. The pool's
+		// own BeginTx goes on to another one, as often.
+		if !errors.Is(err, driver.ErrBadConn) || try == 3 {
+			return nil, err
+		}
 	}
-	return tx, nil
 }
 
 // conn is one connection out of the pool.
@@ -119,80 +125,8 @@ type conn struct {
 
 // Begin implements [sqlcore.Session].
 func (c *conn) Begin(ctx context.Context) (sqlcore.Tx, error) {
-	if c.dialect == sqlcore.SQLite {
-		return beginImmediate(ctx, c.c, false)
+	if c.dialect == sqlcore.PostgreSQL {
+		return begin(ctx, c.c)
 	}
-	return begin(ctx, c.c)
-}
-
-// begin names the isolation level: the user's default may be another.
-func begin(ctx context.Context, on interface {
-	BeginTx(context.Context, *sql.TxOptions) (*sql.Tx, error)
-}) (sqlcore.Tx, error) {
-	t, err := on.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
-	if err != nil {
-		return nil, err
-	}
-	return &tx{querier{t}, t}, nil
-}
-
-type tx struct {
-	querier
-	tx *sql.Tx
-}
-
-// Commit implements [sqlcore.Tx].
-func (t *tx) Commit(context.Context) error { return t.tx.Commit() }
-
-// Rollback implements [sqlcore.Tx]. database/sql gives a connection up that it
-// can't roll back.
-func (t *tx) Rollback(context.Context) { _ = t.tx.Rollback() }
-
-// writer is a transaction of SQLite's that has the write lock from its
-// beginning: database/sql can't say BEGIN IMMEDIATE.
-type writer struct {
-	querier
-	c    *sql.Conn
-	owns bool // the connection: it goes back to the pool at the end
-}
-
-func beginImmediate(ctx context.Context, c *sql.Conn, owns bool) (sqlcore.Tx, error) {
-	if _, err := c.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
-		// Had it begun all the same, when ctx ended, the next user of the
-		// connection would be in it.
-		w := &writer{querier{c}, c, false}
-		if ctx.Err() != nil {
-			w.Rollback(ctx)
-		}
-		return nil, err
-	}
-	return &writer{querier{c}, c, owns}, nil
-}
-
-func (w *writer) end() {
-	if w.owns {
-		_ = w.c.Close()
-	}
-}
-
-// Commit implements [sqlcore.Tx]. A COMMIT that fails leaves the transaction
-// open: it is rolled back.
-func (w *writer) Commit(ctx context.Context) error {
-	_, err := w.c.ExecContext(ctx, "COMMIT")
-	if err != nil {
-		w.Rollback(ctx)
-		return err
-	}
-	w.end()
-	return nil
-}
-
-// Rollback implements [sqlcore.Tx].
-func (w *writer) Rollback(ctx context.Context) {
-	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	if _, err := w.c.ExecContext(late, "ROLLBACK"); err != nil {
-		_ = w.c.Raw(func(any) error { return driver.ErrBadConn }) // gives it up
-	}
-	w.end()
+	return beginByHand(ctx, c.c, c.dialect, false)
 }

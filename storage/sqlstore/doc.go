@@ -10,12 +10,6 @@
 //	…
 //	v, err := vault.New(vault.Config{Store: store, …})
 //
-// # Not finished
-//
-// This package is being built and is in no release. Its tests on real servers
-// pass, and are not part of CI yet. Known: on MySQL and MariaDB a COMMIT waits for
-// its answer whatever becomes of ctx.
-//
 // # Transactions of the application
 //
 //	err := v.Prepare(ctx, kc) // optional; needed in SQLite
@@ -26,7 +20,9 @@
 //	err = tx.Commit()
 //
 // Objects are committed with the transaction. Keys never are part of it: see
-// [Store.WithTx] and [ErrKeyInTx].
+// [Store.WithTx] and [ErrKeyInTx]. (To users of the store without a vault: an
+// object of a context that has no key yet adds the context's row, and whoever else
+// adds it too waits until the transaction ends.)
 //
 // # Drivers
 //
@@ -35,7 +31,12 @@
 //   - PostgreSQL 15: github.com/jackc/pgx/v5/stdlib and github.com/lib/pq. Errors
 //     are recognised by their SQLState method. pgx keeps statements prepared: one
 //     round trip each. Behind PgBouncer in transaction mode follow pgx's advice
-//     (default_query_exec_mode=exec); nothing here needs a session.
+//     (default_query_exec_mode=exec); nothing here needs a session. In that mode
+//     and in simple_protocol pgx reads the server's text, and knows only the
+//     default forms: leave datestyle at ISO and bytea_output at hex. With lib/pq a
+//     call ends with its ctx only while the server can be reached: on a network
+//     that swallows packets it waits for TCP, so set tcp_user_timeout there, or
+//     use pgx.
 //   - MariaDB 10.11: github.com/go-sql-driver/mysql. Its errors are recognised by
 //     the number their text starts with. With interpolateParams=true each
 //     statement is one round trip, else two.
@@ -51,10 +52,10 @@
 //
 //   - PostgreSQL: READ COMMITTED, its default. Stricter levels work too: their
 //     serialization failures are retried. A replica must not be read from.
-//   - MySQL, MariaDB: InnoDB, and binlog_format ROW or MIXED. The store's own
-//     transactions run at READ COMMITTED; joined ones at the application's level,
-//     with locking reads where they decide something. max_allowed_packet must
-//     hold the largest value twice over.
+//   - MySQL, MariaDB: InnoDB, autocommit on, and binlog_format ROW or MIXED. The
+//     store's own transactions run at READ COMMITTED; joined ones at the
+//     application's level, with locking reads where they decide something.
+//     max_allowed_packet must hold the largest value twice over.
 //   - SQLite: its own transactions are writers from their beginning. One process
 //     at a time writes; others wait.
 //
@@ -62,7 +63,9 @@
 // get is 1. A put is 1 in PostgreSQL, and 2 to 5 more if another put of the same
 // object comes in between; in MySQL and SQLite it is begin, 3 statements,
 // commit, with 2 statements more for the first object of a context, 1 for a
-// unique name, and 2 where Keep removes versions. A key is 1 to fetch and 1 to
+// unique name, and 2 where Keep removes versions. A joined transaction has 2 for
+// savepoints instead of begin and commit, in PostgreSQL only around a unique name,
+// and in MySQL 1 more for an object that is there. A key is 1 to fetch and 1 to
 // store in PostgreSQL.
 //
 // # Limits

@@ -54,8 +54,11 @@ const (
 var (
 	// ErrKeyInTx is matched when a key, or a record of the vault's own, can't be
 	// stored or fetched while the application's transaction (see WithTx) is open:
-	// in SQLite, where that holds the only write lock, and where no second
-	// connection is free. Call v.Prepare for the key context before BEGIN.
+	// in SQLite, where that holds the only write lock; where no second connection
+	// comes free for 5 seconds; and where the transaction holds a lock for as long
+	// that the key needs, since it has put an object of the same new key context
+	// before (a vault never does it in that order). Nothing was stored then. Call
+	// v.Prepare for the key context before BEGIN.
 	ErrKeyInTx = sqlcore.ErrKeyInTx
 
 	// ErrRetry is matched when the database gave a transaction up to let another
@@ -128,10 +131,13 @@ func (s *Store) Schema() string { return s.core.Schema() }
 // [ErrKeyInTx].
 //
 // tx must be of a pool for the same database, and is used by one goroutine at a
-// time, as ever. It is the application's to commit or to roll back. After an
-// error other than one of package storage's it is to be rolled back: PostgreSQL
-// refuses everything else. Other stores may have their transactions in the same
-// ctx.
+// time, as ever. It is the application's to commit or to roll back. After
+// [storage.ErrNotFound], [storage.ErrExists] and [storage.ErrVersionConflict] it
+// may go on as if the call had not been. After any other error, the end of ctx
+// during the call included, it is to be rolled back: PostgreSQL refuses
+// everything else, and in MySQL and SQLite what came before may be gone while
+// what comes after is committed. Other stores may have their transactions in the
+// same ctx.
 func (s *Store) WithTx(ctx context.Context, tx *sql.Tx) context.Context {
 	return context.WithValue(ctx, joined{s.db}, tx)
 }

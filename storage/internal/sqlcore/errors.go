@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/embedvault/vault/storage"
 )
@@ -90,7 +91,11 @@ func classOfState(state string) Class {
 		return NoTable
 	case "54000", "53200": // a program limit, out of memory
 		return TooLarge
-	case "57P01", "57P02", "57P03", "53300", "25006": // going down, crashed, starting, too many, read-only standby
+	case "57P01", "57P02", "57P03", "57P04", "53300", "25006": // going down, crashed, starting, database dropped, too many, read-only standby
+		return Unavailable
+	case "57P05", "25P03", "25P04": // the session was idle for too long, its transaction was, or took too long: the server ends it
+		return Unavailable
+	case "28000", "28P01", "3D000": // no connection: role, password, database
 		return Unavailable
 	}
 	if strings.HasPrefix(state, "08") {
@@ -122,11 +127,13 @@ func classOfMySQL(n int) Class {
 		return Unique
 	case 1205, 1213, 1020, 3572: // lock wait timeout, deadlock, record has changed, NOWAIT
 		return Retry
-	case 1146, 1049:
+	case 1146:
 		return NoTable
 	case 1153, 1118, 1301, 139:
 		return TooLarge
-	case 1040, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1290, 1836, 1927:
+	case 1044, 1045, 1049, 1129, 1130, 1698: // no connection: user, password, database, host
+		return Unavailable
+	case 1040, 1047, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1290, 1836, 1927:
 		return Unavailable
 	}
 	return Unknown
@@ -162,7 +169,9 @@ func classOfSQLite(err error) Class {
 	return Unknown
 }
 
-// classOfConnection is for what went wrong on the way.
+// classOfConnection is for what went wrong on the way. It is asked only while
+// the caller's ctx goes on: a ctx that has ended is then one of the driver's own,
+// such as for connecting.
 func classOfConnection(err error) Class {
 	var netError net.Error
 	var errno syscall.Errno
@@ -173,7 +182,9 @@ func classOfConnection(err error) Class {
 	case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), errors.Is(err, io.EOF),
 		errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		return Unavailable
-	case errors.As(err, &netError), errors.As(err, &errno):
+	case errors.As(err, &netError), errors.As(err, &errno), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return Unavailable
+	case strings.Contains(text, "failed to connect to `"): // pgx: refused, for whatever reason
 		return Unavailable
 	case strings.HasSuffix(text, "invalid connection"), strings.HasSuffix(text, "conn closed"), strings.HasSuffix(text, "bad connection"),
 		strings.HasSuffix(text, "conn busy"), strings.HasSuffix(text, "busy buffer"):
@@ -200,6 +211,13 @@ func isOurs(err error) bool {
 	return false
 }
 
+// untold is the error of a unique index, whose text has the row's values in
+// MySQL: a name, or a context's namespace.
+type untold struct{ err error }
+
+func (untold) Error() string   { return "a unique index has it" }
+func (e untold) Unwrap() error { return e.err }
+
 // fail is the error that a method returns for err.
 func (s *Store) fail(ctx context.Context, op string, err error) error {
 	if err == nil {
@@ -208,6 +226,9 @@ func (s *Store) fail(ctx context.Context, op string, err error) error {
 	var meaning error
 	if !isOurs(err) {
 		meaning = s.meaning(ctx, err)
+		if meaning == storage.ErrExists {
+			err = untold{err}
+		}
 	}
 	if meaning == nil || errors.Is(err, meaning) {
 		return fmt.Errorf("%s: %s: %w", s.name, op, err)
@@ -215,12 +236,18 @@ func (s *Store) fail(ctx context.Context, op string, err error) error {
 	return fmt.Errorf("%s: %s: %w: %w", s.name, op, meaning, err)
 }
 
-func (s *Store) meaning(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err() // not every driver says so: some only that they were interrupted
+// ended is ctx's error, also where a driver keeps its deadline by a timer that
+// was faster than ctx's own.
+func ended(ctx context.Context) error {
+	if at, ok := ctx.Deadline(); ok && !time.Now().Before(at) {
+		return context.DeadlineExceeded
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return nil
+	return ctx.Err()
+}
+
+func (s *Store) meaning(ctx context.Context, err error) error {
+	if err := ended(ctx); err != nil {
+		return err // not every driver says so: some only that they were interrupted
 	}
 	switch s.class(err) {
 	case Unique:

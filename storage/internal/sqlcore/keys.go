@@ -77,6 +77,9 @@ func (s *Store) keyArgs(rec *storage.KeyRecord) ([]any, error) {
 func (s *Store) insertKey(ctx context.Context, q Session, kc contextArgs, args []any) (bool, error) {
 	if s.lang.Dialect == PostgreSQL {
 		args = append(args[:len(args):len(args)], kc.namespace, kc.canonical, textList(kc.keys), blobList(kc.values))
+		if s.db.Joined(ctx) != nil {
+			return s.insert(ctx, q, s.st.insertKeyBeside, args...)
+		}
 		return s.insert(ctx, q, s.st.insertKey, args...)
 	}
 	there, err := s.contextThere(ctx, q, kc.hash)
@@ -88,13 +91,23 @@ func (s *Store) insertKey(ctx context.Context, q Session, kc contextArgs, args [
 	}
 	fresh := false
 	err = s.inTx(ctx, q, func(q Querier) error {
-		if err := s.addContext(ctx, q, kc); err != nil {
+		if err := s.addContextBeside(ctx, q, kc); err != nil {
 			return err
 		}
 		fresh, err = s.insert(ctx, q, s.st.insertKey, args...)
 		return err
 	})
 	return fresh, err
+}
+
+// addContextBeside is addContext, which the application's transaction must not
+// wait for if it is what addContext waits for: it has the context's new row. If
+// it is cut off nothing was committed.
+func (s *Store) addContextBeside(ctx context.Context, q Querier, kc contextArgs) error {
+	if s.db.Joined(ctx) == nil {
+		return s.addContext(ctx, q, kc)
+	}
+	return s.patiently(ctx, "the context's row", func(ctx context.Context) error { return s.addContext(ctx, q, kc) })
 }
 
 // UpdateKey implements [storage.KeyStore]. What never changes is ignored.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"time"
 )
 
 // lockFor is how long MySQL waits for another process that migrates, in
@@ -16,6 +15,8 @@ const lockFor = 60
 // is used, at each start of the program. It may be called by any number of
 // processes at once; those that come later find everything done. A schema that
 // a later version made is left alone: [ErrNewerSchema].
+//
+// In MySQL it also refuses connections that have autocommit off.
 //
 // It needs the right to create tables. In PostgreSQL and SQLite it is one
 // transaction; in MySQL, where DDL can't be undone, a Migrate that was killed
@@ -28,18 +29,17 @@ func (s *Store) Migrate(ctx context.Context) error {
 }
 
 func (s *Store) migrate(ctx context.Context) error {
+	if s.lang.Dialect == MySQL {
+		if err := s.checkAutocommit(ctx); err != nil {
+			return err
+		}
+	}
 	if v, err := s.version(ctx, s.db); err == nil { // nearly always
 		return checkVersion(v)
 	} else if !errors.Is(err, ErrNotMigrated) && s.class(err) != NoTable {
 		return err
 	}
-	begin := ctx
-	if s.lang.Dialect == MySQL {
-		// Were it rolled back by the end of ctx, the lock would stay with the
-		// connection.
-		begin = context.WithoutCancel(ctx)
-	}
-	return s.inTx(begin, s.db, func(q Querier) error {
+	return s.inTx(ctx, s.db, func(q Querier) error {
 		unlock, err := s.lockSchema(ctx, q)
 		if err != nil {
 			return err
@@ -47,6 +47,17 @@ func (s *Store) migrate(ctx context.Context) error {
 		defer unlock()
 		return s.create(ctx, q)
 	})
+}
+
+// checkAutocommit refuses connections on which what is stored by one statement
+// would be acknowledged and never committed.
+func (s *Store) checkAutocommit(ctx context.Context) error {
+	var on int64
+	_, err := s.lang.compile("SELECT @@autocommit").row(ctx, s.db, []any{&on})
+	if err == nil && on == 0 {
+		err = errors.New("autocommit is off: take it out of the data source name or the server's init_connect")
+	}
+	return err
 }
 
 // version reads the schema's version; ErrNotMigrated if there is none.
@@ -151,11 +162,7 @@ func (s *Store) lockMySQL(ctx context.Context, q Querier, name string) (unlock f
 	if string(got) != "1" {
 		return nil, fmt.Errorf("%w: another process has been migrating for %d s", ErrRetry, lockFor)
 	}
-	return func() {
-		// Also where ctx has ended. If it fails the connection is gone, and the
-		// lock with it.
-		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		_, _ = s.lang.compile("SELECT RELEASE_LOCK({0 text})").exec(late, q, name)
-	}, nil
+	// If this fails, so does the end of the transaction, and the connection is
+	// given up: the lock goes with it.
+	return func() { _, _ = s.lang.compile("SELECT RELEASE_LOCK({0 text})").exec(ctx, q, name) }, nil
 }

@@ -86,9 +86,17 @@ FROM verdict LEFT JOIN done ON true`
 
 // putPostgres tries without a lock first: two puts of one object at the same
 // time are rare.
+//
+// An object that is there may ask for a unique name that another transaction
+// takes meanwhile: then the index refuses the statement, and what would be left
+// of the application's transaction is refused as well. Savepoints prevent that.
 func (s *Store) putPostgres(ctx context.Context, op string, p *put) error {
 	var code int64
-	err := s.objects(ctx, op, func(q Querier) (err error) {
+	first := s.objects
+	if p.rec.UniqueName && s.db.Joined(ctx) != nil {
+		first = s.objectsTx
+	}
+	err := first(ctx, op, func(q Querier) (err error) {
 		code, err = s.putStatement(ctx, q, p, false)
 		return err
 	})

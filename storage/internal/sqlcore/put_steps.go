@@ -2,6 +2,7 @@ package sqlcore
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/embedvault/vault/storage"
 )
@@ -21,13 +22,23 @@ func (r *lockedRow) dest() []any {
 // putLook locks the object, and looks at all that can refuse a put, in one
 // statement that always gives a row. Parameters: 0 context hash, 1 name, 2
 // object ID, 3 version ID.
-const putLook = `SELECT o.object_id, o.context_hash, o.name, o.version_id, coalesce(o.number, 0), o.expires_at, o.unique_name,
-	o.created_at, v.version_id IS NOT NULL, x.object_id IS NOT NULL,
-	EXISTS (SELECT 1 FROM {contexts} c WHERE c.context_hash = {0 bytes})
-FROM (SELECT 1 AS one) d
-LEFT JOIN {objects} o ON o.context_hash = {0 bytes} AND o.name = {1 bytes}
+//
+// In MySQL it doesn't look for the IDs: to lock a row that isn't there is, at
+// REPEATABLE READ, to lock the gap where it would be, and with it the puts of
+// others. There the unique indexes refuse an ID that is taken.
+func (d Dialect) putLook() string {
+	versionTaken, idTaken, joins := "v.version_id IS NOT NULL", "x.object_id IS NOT NULL", `
 LEFT JOIN {versions} v ON v.object_id = o.object_id AND v.version_id = {3 id}
 LEFT JOIN {objects} x ON x.object_id = {2 id}`
+	if d == MySQL {
+		versionTaken, idTaken, joins = "FALSE", "FALSE", ""
+	}
+	return `SELECT o.object_id, o.context_hash, o.name, o.version_id, coalesce(o.number, 0), o.expires_at, o.unique_name,
+	o.created_at, ` + versionTaken + ", " + idTaken + `,
+	EXISTS (SELECT 1 FROM {contexts} c WHERE c.context_hash = {0 bytes})
+FROM (SELECT 1 AS one) d
+LEFT JOIN {objects} o ON o.context_hash = {0 bytes} AND o.name = {1 bytes}` + joins
+}
 
 // looked is what putLook found.
 type looked struct {
@@ -39,30 +50,39 @@ type looked struct {
 	held   bool
 }
 
+func (l *looked) there() bool { return l.hash != nil }
+
 // putInSteps is a put for dialects that can't do it in one statement. It runs
 // in a transaction, or between savepoints of one.
+//
+// In an application's transaction of MySQL's it looks without locks first, and
+// locks only what is there: see putLook. If what wasn't there is there after
+// all, a unique index refuses the put, and it looks again.
 func (s *Store) putInSteps(ctx context.Context, q Querier, p *put) error {
-	rec := p.rec // a retry begins anew
-	d := s.lang.Dialect
-	var l looked
-	dest := append(l.dest(), &l.created, &l.versionTaken, &l.idTaken, &l.hasContext)
-	if _, err := s.st.putLook.row(ctx, q, dest, p.kc.hash, []byte(rec.Name), d.id(rec.ID), d.id(rec.VersionID)); err != nil {
-		return err
-	}
-	if rec.UniqueName {
-		var err error
-		l.held, err = s.st.lockHolder.row(ctx, q, l.holder.dest(), p.kc.namespace, []byte(rec.Name))
-		if err != nil {
+	if s.lang.Dialect == MySQL && s.db.Joined(ctx) != nil {
+		err := s.tryPut(ctx, q, p, true)
+		if err == nil || isOurs(err) || s.class(err) != Unique {
 			return err
 		}
-		l.held = l.held && string(l.holder.hash) != string(p.kc.hash)
 	}
-	there := l.hash != nil
-	live := there && !expiredAt(l.expires, p.guard)
-	if err := putError(l.verdict(p, there, live)); err != nil {
+	return s.tryPut(ctx, q, p, false)
+}
+
+func (s *Store) tryPut(ctx context.Context, q Querier, p *put, peek bool) error {
+	rec := p.rec // a retry begins anew
+	l, err := s.look(ctx, q, p, peek)
+	if err != nil {
 		return err
 	}
-	if err := s.evict(ctx, q, &l, there && !live); err != nil {
+	there := l.there()
+	live := there && !expiredAt(l.expires, p.guard)
+	if err := putError(l.verdict(p, there, live)); err != nil {
+		if peek && !there { // by an old snapshot perhaps
+			return s.tryPut(ctx, q, p, false)
+		}
+		return err
+	}
+	if err := s.evict(ctx, q, l, there && !live); err != nil {
 		return err
 	}
 	rec.Number, rec.CreatedAt = 1, rec.UpdatedAt
@@ -80,6 +100,32 @@ func (s *Store) putInSteps(ctx context.Context, q Querier, p *put) error {
 	}
 	p.result = rec
 	return nil
+}
+
+// look looks and locks; if peek is true it locks nothing where nothing is.
+func (s *Store) look(ctx context.Context, q Querier, p *put, peek bool) (*looked, error) {
+	d := s.lang.Dialect
+	first, holder := s.st.putLook, s.st.lockHolder
+	if peek {
+		first, holder = s.st.putPeek, s.st.peekHolder
+	}
+	l := &looked{}
+	dest := append(l.dest(), &l.created, &l.versionTaken, &l.idTaken, &l.hasContext)
+	args := []any{p.kc.hash, []byte(p.rec.Name), d.id(p.rec.ID), d.id(p.rec.VersionID)}
+	_, err := first.row(ctx, q, dest, args...)
+	if err == nil && peek && l.there() {
+		_, err = s.st.putLook.row(ctx, q, dest, args...)
+	}
+	if err != nil || !p.rec.UniqueName {
+		return l, err
+	}
+	args = []any{p.kc.namespace, []byte(p.rec.Name)}
+	l.held, err = holder.row(ctx, q, l.holder.dest(), args...)
+	if err == nil && peek && l.held {
+		l.held, err = s.st.lockHolder.row(ctx, q, l.holder.dest(), args...)
+	}
+	l.held = l.held && string(l.holder.hash) != string(p.kc.hash)
+	return l, err
 }
 
 func expiredAt(t timeColumn, g storage.PutGuard) bool {
@@ -148,6 +194,9 @@ func (s *Store) write(ctx context.Context, q Querier, rec *storage.ObjectRecord,
 	}
 	_, err := s.st.insertVersion.exec(ctx, q, d.id(rec.ID), int64(rec.Number), d.id(rec.VersionID), rec.KeyID[:], rec.Size, rec.UniqueName,
 		d.time(rec.CreatedAt), d.time(rec.UpdatedAt), d.micros(rec.ExpiresAt), []byte(rec.UpdatedBy), p.labels, envelopeOf(rec.Envelope))
+	if err != nil && d == MySQL && s.class(err) == Unique {
+		return fmt.Errorf("%w: %w", putError(putVersionID), untold{err}) // the number is free: the object is locked
+	}
 	return err
 }
 

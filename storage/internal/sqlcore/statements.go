@@ -1,16 +1,20 @@
 package sqlcore
 
+import "fmt"
+
 // statements are those that don't depend on the call.
 type statements struct {
 	version                                      stmt
 	addContext, contextThere                     stmt
 	getKey, latestKey, insertKey                 stmt
+	insertKeyBeside                              stmt // PostgreSQL only
 	updateKey, deleteKey, keyRevision            stmt
 	getSystem, insertSystem, updateSystem        stmt
 	deleteSystem, systemRevision                 stmt
 	get                                          [8]stmt // by getIndex
 	lockByName, lockByID, lockHolder             stmt
 	putPostgres, putLook                         stmt
+	putPeek, peekHolder                          stmt // without locks
 	insertObject, updateObject, insertVersion    stmt
 	keepFrom, trimVersions                       stmt
 	deleteVersions, deleteObject                 stmt
@@ -38,6 +42,23 @@ func (l lang) statements() statements {
 	return s
 }
 
+// withContext adds a key's context with its pairs, in PostgreSQL, unless it is
+// there. It and what comes after it begin once "go" has given its row.
+const withContext = `fresh AS (
+	INSERT INTO {contexts} (context_hash, namespace, canonical) SELECT {1 bytes}, {11 bytes}, {12 bytes} FROM go
+	ON CONFLICT DO NOTHING RETURNING context_hash
+), pairs AS (
+	INSERT INTO {context_pairs} (pair_key, pair_value, namespace, context_hash)
+	SELECT p.k, p.v, {11 bytes}, f.context_hash FROM fresh f, unnest({13 texts}, {14 blobs}) AS p (k, v)
+	ON CONFLICT DO NOTHING
+)
+`
+
+// besideTx bounds the statement's waits for locks, for this statement only: the
+// application's transaction may have added the same context, and wait for the
+// key's call to return. PostgreSQL can't see that as a deadlock.
+var besideTx = fmt.Sprintf("SELECT set_config('lock_timeout', '%d', true) IS NOT NULL", spareWait.Milliseconds())
+
 func (l lang) keyStatements(s *statements) {
 	c := l.compile
 	const from = "SELECT " + keyColumns + " FROM {keys} k"
@@ -45,20 +66,13 @@ func (l lang) keyStatements(s *statements) {
 	s.latestKey = c(from + " WHERE k.context_hash = {0 bytes} AND k.purpose = {1 int} ORDER BY k.version DESC LIMIT 1")
 	const columns = `INSERT INTO {keys} (key_id, context_hash, purpose, version, state, state_before, wrappings, parent_id,
 	created_at, state_changed_at, rewrapped_at, revision)`
-	const values = `({0 bytes}, {1 bytes}, {2 int}, {3 int}, {4 int}, {5 int}, {6 bytes}, {7 bytes}, {8 time}, {9 time}, {10 time}, 1)`
-	insert := columns + " VALUES " + values + l.ifAbsent()
+	const values = `{0 bytes}, {1 bytes}, {2 int}, {3 int}, {4 int}, {5 int}, {6 bytes}, {7 bytes}, {8 time}, {9 time}, {10 time}, 1`
+	s.insertKey = c(columns + " VALUES (" + values + ")" + l.ifAbsent())
 	if l.Dialect == PostgreSQL {
-		insert = `WITH fresh AS (
-	INSERT INTO {contexts} (context_hash, namespace, canonical) VALUES ({1 bytes}, {11 bytes}, {12 bytes})
-	ON CONFLICT DO NOTHING RETURNING context_hash
-), pairs AS (
-	INSERT INTO {context_pairs} (pair_key, pair_value, namespace, context_hash)
-	SELECT p.k, p.v, {11 bytes}, f.context_hash FROM fresh f, unnest({13 texts}, {14 blobs}) AS p (k, v)
-	ON CONFLICT DO NOTHING
-)
-` + insert
+		insert := columns + " SELECT " + values + " FROM go"
+		s.insertKey = c("WITH go AS (SELECT 1), " + withContext + insert + l.ifAbsent())
+		s.insertKeyBeside = c("WITH go AS MATERIALIZED (" + besideTx + "), " + withContext + insert + l.ifAbsent())
 	}
-	s.insertKey = c(insert)
 	s.updateKey = c(`UPDATE {keys} SET state = {2 int}, state_before = {3 int}, wrappings = {4 bytes}, parent_id = {5 bytes},
 	state_changed_at = {6 time}, rewrapped_at = {7 time}, revision = revision + 1 WHERE key_id = {0 bytes} AND revision = {1 int}`)
 	s.deleteKey = c("DELETE FROM {keys} WHERE key_id = {0 bytes} AND revision = {1 int}")
@@ -71,11 +85,12 @@ func (l lang) objectStatements(s *statements) {
 	const cur = "SELECT o.object_id, o.context_hash, o.name, o.version_id, o.number, o.expires_at, o.unique_name FROM {objects} o WHERE "
 	s.lockByName = c(cur + "o.context_hash = {0 bytes} AND o.name = {1 bytes}" + lock)
 	s.lockByID = c(cur + "o.object_id = {0 id}" + lock)
-	s.lockHolder = c(cur + "o.namespace = {0 bytes} AND o.unique_name = {1 bytes}" + lock)
+	const holder = cur + "o.namespace = {0 bytes} AND o.unique_name = {1 bytes}"
+	s.lockHolder, s.peekHolder = c(holder+lock), c(holder)
 	if l.Dialect == PostgreSQL {
 		s.putPostgres = c(putPostgres)
 	}
-	s.putLook = c(putLook + lock)
+	s.putLook, s.putPeek = c(l.putLook()+lock), c(l.putLook())
 	s.insertObject = c(`INSERT INTO {objects} (object_id, context_hash, namespace, name, unique_name, number, version_id, created_at, updated_at, expires_at)
 	VALUES ({0 id}, {1 bytes}, {2 bytes}, {3 bytes}, {4 bytes}, {5 int}, {6 id}, {7 time}, {8 time}, {9 time})`)
 	s.updateObject = c(`UPDATE {objects} SET unique_name = {1 bytes}, number = {2 int}, version_id = {3 id}, created_at = {4 time},

@@ -36,7 +36,10 @@ type Store struct {
 	st       statements
 }
 
-var _ storage.Store = (*Store)(nil)
+var (
+	_ storage.Store    = (*Store)(nil)
+	_ storage.TxTeller = (*Store)(nil)
+)
 
 // New makes a store. It does no I/O.
 func New(db DB, c Config) (*Store, error) {
@@ -171,40 +174,5 @@ func inSavepoint(ctx context.Context, tx Querier, f func(Querier) error) error {
 	return err
 }
 
-// spareWait is how long a call for a key waits for a second connection while
-// the application holds one with a transaction. If all connections are held by
-// such transactions, none comes free.
-const spareWait = 5 * time.Second
-
-// keys runs statements of keys and system records: never in the application's
-// transaction. What keeps them from running beside it is ErrKeyInTx, at once
-// and not after a deadlock.
-func (s *Store) keys(ctx context.Context, op string, write bool, f func(Session) error) error {
-	if err := ctx.Err(); err != nil {
-		return s.fail(ctx, op, err)
-	}
-	if s.db.Joined(ctx) == nil {
-		return s.fail(ctx, op, s.retry(ctx, func() error { return f(s.db) }))
-	}
-	if s.db.MaxConns() == 1 || write && s.lang.Dialect == SQLite {
-		return s.fail(ctx, op, ErrKeyInTx)
-	}
-	waiting, cancel := context.WithTimeout(ctx, spareWait)
-	defer cancel()
-	spare, release, err := s.db.Acquire(waiting)
-	if err != nil {
-		if waiting.Err() != nil && ctx.Err() == nil {
-			err = fmt.Errorf("%w: no connection was free for %v: %w", ErrKeyInTx, spareWait, err)
-		}
-		return s.fail(ctx, op, err)
-	}
-	defer release()
-	err = s.retry(ctx, func() error {
-		err := f(spare)
-		if err != nil && s.lang.Dialect == SQLite && !isOurs(err) && s.class(err) == Retry {
-			err = fmt.Errorf("%w: %w", ErrKeyInTx, err)
-		}
-		return err
-	})
-	return s.fail(ctx, op, err)
-}
+// InTx implements [storage.TxTeller].
+func (s *Store) InTx(ctx context.Context) bool { return s.db.Joined(ctx) != nil }

@@ -31,6 +31,7 @@ func sqlStore(t testing.TB, dsn string) (*sqlstore.Store, *sql.DB) {
 // TestBothStoresRace runs the suite with sqlstore as the second store on the
 // database: all guards hold between the two.
 func TestBothStoresRace(t *testing.T) {
+	t.Parallel()
 	h := harness(database)
 	dsns := map[storage.Store]string{}
 	h.New = func(t *testing.T) storage.Store {
@@ -54,6 +55,7 @@ func TestBothStoresRace(t *testing.T) {
 // TestEitherMigrates wants the same schema from both, and each to find nothing
 // to do after the other, also at the same time.
 func TestEitherMigrates(t *testing.T) {
+	t.Parallel()
 	for _, first := range []string{"pgxstore", "sqlstore", "both"} {
 		t.Run(first, func(t *testing.T) {
 			dsn := database(t)
@@ -104,6 +106,7 @@ func dump(t testing.TB, pool *pgxpool.Pool) (s string) {
 
 // TestCursorsOfEither goes through a list with both stores in turn.
 func TestCursorsOfEither(t *testing.T) {
+	t.Parallel()
 	s, pool := store(t)
 	other, _ := sqlStore(t, pool.Config().ConnString())
 	for i := range 25 {
@@ -131,6 +134,7 @@ func TestCursorsOfEither(t *testing.T) {
 // TestBothInOneContext has a transaction of each store in one ctx: neither takes
 // the other's.
 func TestBothInOneContext(t *testing.T) {
+	t.Parallel()
 	s, pool := store(t)
 	other, db := sqlStore(t, pool.Config().ConnString())
 	third := on(t, pool)
@@ -153,6 +157,7 @@ func TestBothInOneContext(t *testing.T) {
 }
 
 func TestNewerSchemaIsRefused(t *testing.T) {
+	t.Parallel()
 	s, pool := store(t)
 	_, err := pool.Exec(t.Context(), "UPDATE vault_schema_version SET version = 2")
 	noError(t, err)
@@ -160,6 +165,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 }
 
 func TestNotMigrated(t *testing.T) {
+	t.Parallel()
 	s := on(t, open(t, database(t)))
 	_, err := s.LatestKey(t.Context(), hashOf(t, tenant(1)), 1)
 	wantErr(t, err, pgxstore.ErrNotMigrated)
@@ -168,6 +174,7 @@ func TestNotMigrated(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
+	t.Parallel()
 	pool := open(t, database(t))
 	for i, o := range []pgxstore.Options{{}, {TablePrefix: "select"}, {Schema: "user"}, {Schema: "tenant_2", TablePrefix: "t"}} {
 		s := on(t, pool, o)
@@ -194,6 +201,7 @@ func TestOptions(t *testing.T) {
 // TestSchemaText runs what Schema gives, as a whole, and wants a database with
 // which Migrate has nothing to do.
 func TestSchemaText(t *testing.T) {
+	t.Parallel()
 	pool := open(t, database(t))
 	s := on(t, pool)
 	_, err := pool.Exec(t.Context(), s.Schema())

@@ -25,9 +25,9 @@ import (
 var errNoBouncer = errors.New("PgBouncer is not installed")
 
 // bouncer starts a real PgBouncer in transaction mode before the server of the
-// tests, with so many connections to each database. It returns what makes a
-// database and gives its URL through it.
-func bouncer(t *testing.T, poolSize int) func(testing.TB) string {
+// tests, with so many connections to each database, for which clients wait so
+// many seconds. It returns what makes a database and gives its URL through it.
+func bouncer(t *testing.T, poolSize, patience int) func(testing.TB) string {
 	t.Helper()
 	srv := server(t)
 	program, err := findBouncer()
@@ -50,9 +50,9 @@ auth_file = %s
 pool_mode = transaction
 default_pool_size = %d
 max_client_conn = 500
-query_wait_timeout = 2
+query_wait_timeout = %d
 server_idle_timeout = 2
-`, srv.Port(), port, users, poolSize), 0o644))
+`, srv.Port(), port, users, poolSize, patience), 0o644))
 	launch(t, program, config)
 	through := func(t testing.TB) string {
 		u, err := url.Parse(database(t))
@@ -114,7 +114,8 @@ func ready(t testing.TB, dsn string) {
 
 // TestStoreBehindPgBouncer runs the suite in transaction mode.
 func TestStoreBehindPgBouncer(t *testing.T) {
-	through := bouncer(t, 8)
+	t.Parallel()
+	through := bouncer(t, 8, 60)
 	storagetest.Run(t, harness(through, mode(pgx.QueryExecModeExec)))
 }
 
@@ -122,9 +123,10 @@ func TestStoreBehindPgBouncer(t *testing.T) {
 // with three to the server: each call may meet another one, and finds nothing
 // there of the call before.
 func TestBouncerSharesConnections(t *testing.T) {
+	t.Parallel()
 	for _, m := range []pgx.QueryExecMode{pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol} {
 		t.Run(m.String(), func(t *testing.T) {
-			dsn := bouncer(t, 3)(t)
+			dsn := bouncer(t, 3, 60)(t)
 			pool := open(t, dsn, mode(m), maxConns(16))
 			s := on(t, pool)
 			noError(t, s.Migrate(t.Context()))
@@ -165,8 +167,9 @@ func TestBouncerSharesConnections(t *testing.T) {
 // TestTxBehindPgBouncer has keys take a second connection to the server, and if
 // there is none, PgBouncer's time-out end the wait.
 func TestTxBehindPgBouncer(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{2, 1} {
-		dsn := bouncer(t, size)(t)
+		dsn := bouncer(t, size, 2)(t)
 		pool := open(t, dsn, mode(pgx.QueryExecModeExec))
 		s := on(t, pool)
 		noError(t, s.Migrate(t.Context()))

@@ -87,6 +87,7 @@ func (w *writer) sort(t *testing.T, err error) bool {
 // starts it again: calls fail as unavailable, then go on without a new pool or
 // store, and all that was acknowledged is there.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	srv := pgserver.Start(t, pgserver.Options{Durable: true})
 	dsn, err := srv.NewDatabase(t.Context())
 	noError(t, err)

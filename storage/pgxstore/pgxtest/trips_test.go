@@ -81,6 +81,7 @@ func (w *wire) Read(b []byte) (int, error) {
 // get and every put, whatever the put has to do; and in the modes that ask for
 // types first as many more as the package's comment says.
 func TestRoundTrips(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		mode       pgx.QueryExecMode
 		cold, warm int // more round trips
@@ -180,6 +181,7 @@ func calls(t testing.TB, s storage.Store) []call {
 // TestTracerSeesNoValues wants values to be parameters, in the text of no
 // statement.
 func TestTracerSeesNoValues(t *testing.T) {
+	t.Parallel()
 	r := &tracer{}
 	s, _ := store(t, func(cfg *pgxpool.Config) { cfg.ConnConfig.Tracer = r })
 	r.take()

@@ -24,6 +24,7 @@ func begin(t testing.TB, pool *pgxpool.Pool) pgx.Tx {
 }
 
 func TestTxCommit(t *testing.T) {
+	t.Parallel()
 	s, pool := store(t)
 	before := put(t, s, object(t, tenant(1), "before"))
 	tx := begin(t, pool)
@@ -56,6 +57,7 @@ func TestTxCommit(t *testing.T) {
 // TestTxRollback wants keys and system records to outlive the transaction in
 // which they were made, and objects not.
 func TestTxRollback(t *testing.T) {
+	t.Parallel()
 	s, pool := store(t)
 	tx := begin(t, pool)
 	ctx := s.WithTx(t.Context(), tx)
@@ -83,6 +85,7 @@ func TestTxRollback(t *testing.T) {
 
 // TestTxNested joins a nested transaction, and rolls only that back.
 func TestTxNested(t *testing.T) {
+	t.Parallel()
 	s, pool := store(t)
 	tx := begin(t, pool)
 	a, b := object(t, tenant(1), "a"), object(t, tenant(1), "b")
@@ -102,6 +105,7 @@ func TestTxNested(t *testing.T) {
 // TestTxOfAnotherConnection joins a transaction that isn't the pool's, and takes
 // it out of the ctx again.
 func TestTxOfAnotherConnection(t *testing.T) {
+	t.Parallel()
 	s, pool := store(t)
 	conn, err := pgx.ConnectConfig(t.Context(), pool.Config().ConnConfig)
 	noError(t, err)
@@ -128,23 +132,24 @@ func TestTxOfAnotherConnection(t *testing.T) {
 // TestTxPoolOfOne is a pool whose only connection has the application's
 // transaction: what would wait for another one fails at once.
 func TestTxPoolOfOne(t *testing.T) {
+	t.Parallel()
 	s, pool := store(t, maxConns(1))
 	tx := begin(t, pool)
 	ctx := s.WithTx(t.Context(), tx)
 	k := key(t, tenant(1), 1)
+	started := time.Now()
 	_, getErr := s.GetKey(ctx, k.KeyID)
+	if took := time.Since(started); took > 4*time.Second {
+		t.Fatalf("it took %v", took)
+	}
 	_, latestErr := s.LatestKey(ctx, k.ContextHash, k.Purpose)
 	_, listErr := s.ListKeys(ctx, storage.KeyQuery{Contexts: storage.ContextFilter{Hash: k.ContextHash}})
 	_, systemErr := s.PutSystem(ctx, storage.SystemRecord{Name: "a"})
-	started := time.Now()
 	for _, err := range []error{getErr, latestErr, listErr, systemErr, s.InsertKey(ctx, k), s.UpdateKey(ctx, k), s.DeleteKey(ctx, k.KeyID, 1)} {
 		wantErr(t, err, pgxstore.ErrKeyInTx)
 		if errors.Is(err, storage.ErrNotFound) {
 			t.Errorf("%v: after that the vault would make a key", err)
 		}
-	}
-	if took := time.Since(started); took > 2*time.Second {
-		t.Errorf("it took %v", took)
 	}
 	_, err := s.PutObject(ctx, object(t, tenant(1), "a"), now)
 	noError(t, err)
@@ -163,6 +168,7 @@ func TestTxPoolOfOne(t *testing.T) {
 // TestTxAllConnectionsHeld is a pool whose connections are all held by
 // transactions that wait for a key: none would ever come free.
 func TestTxAllConnectionsHeld(t *testing.T) {
+	t.Parallel()
 	s, pool := store(t, maxConns(2))
 	txs := []pgx.Tx{begin(t, pool), begin(t, pool)}
 	errs := make(chan error, len(txs))
@@ -182,9 +188,41 @@ func TestTxAllConnectionsHeld(t *testing.T) {
 	}
 }
 
+// TestTxKeyAfterObject adds an object of a new context in the application's
+// transaction, and then a key of the same context, which goes past it and would
+// wait for the context's row until the transaction ends, which waits for the
+// key: PostgreSQL doesn't see that as a deadlock.
+func TestTxKeyAfterObject(t *testing.T) {
+	t.Parallel()
+	s, pool := store(t)
+	tx := begin(t, pool)
+	limited, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	ctx := s.WithTx(limited, tx)
+	_, err := s.PutObject(ctx, object(t, tenant(1), "a"), now)
+	noError(t, err)
+	k := key(t, tenant(1), 1)
+	err = s.InsertKey(ctx, k)
+	wantErr(t, err, pgxstore.ErrKeyInTx)
+	if errors.Is(err, storage.ErrUnavailable) || limited.Err() != nil {
+		t.Error(err)
+	}
+	_, err = s.PutObject(ctx, object(t, tenant(1), "b"), now) // the transaction is none the worse for it
+	noError(t, err)
+	noError(t, tx.Commit(t.Context()))
+	_, err = s.GetKey(t.Context(), k.KeyID)
+	wantErr(t, err, storage.ErrNotFound)
+	noError(t, s.InsertKey(t.Context(), k))
+	if !has(t, s, object(t, tenant(1), "b")) {
+		t.Error("what was committed isn't there")
+	}
+	idle(t, pool)
+}
+
 // TestTxSerializationFailure is an application at REPEATABLE READ whose snapshot
 // is too old to write.
 func TestTxSerializationFailure(t *testing.T) {
+	t.Parallel()
 	s, pool := store(t)
 	a := put(t, s, object(t, tenant(1), "a"))
 	tx, err := pool.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
@@ -204,6 +242,7 @@ func TestTxSerializationFailure(t *testing.T) {
 // TestVaultInTx is what an application does, with a pool that has no connection
 // to spare after Prepare.
 func TestVaultInTx(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	s, pool := store(t, maxConns(1))
 	v, err := vault.New(vault.Config{Store: s, KEK: memkek.New("test")})

@@ -13,12 +13,6 @@ import (
 	"github.com/embedvault/vault/storage/sqlstore/manytest/wire"
 )
 
-// hangs says where a call is known to outlive its ctx: database/sql ends
-// transactions with no ctx, and go-sql-driver/mysql then waits for the answer for
-// as long as TCP does. Were sqlstore to end them by statements of its own, this
-// could go.
-func hangs(e engine, f wire.Fault) bool { return e.name == "mariadb" && f == wire.Hole }
-
 // write is a call whose last message is lost, or the answer to it.
 type write struct {
 	name    string
@@ -88,9 +82,6 @@ func TestWireCommit(t *testing.T) {
 		c := newClient(t, e)
 		round := 0
 		for fault, name := range []string{wire.Cut: "cut", wire.Reset: "reset", wire.Hole: "hole"} {
-			if hangs(e, wire.Fault(fault)) {
-				continue
-			}
 			for _, after := range []bool{false, true} {
 				round++
 				for _, w := range c.writes(t, e, fmt.Sprint(round)) {
@@ -110,9 +101,6 @@ func TestWireRollback(t *testing.T) {
 		kc := contextOf(2)
 		must(t, errOf(c.other.Put(t.Context(), kc, "there", []byte("v"))))
 		for fault, name := range []string{wire.Cut: "cut", wire.Reset: "reset", wire.Hole: "hole"} {
-			if hangs(e, wire.Fault(fault)) {
-				continue
-			}
 			for _, after := range []bool{false, true} {
 				what := fmt.Sprintf("%s, answered: %v", name, after)
 				c.warm(t, 2)

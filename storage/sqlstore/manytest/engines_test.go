@@ -187,19 +187,7 @@ func newPostgres(t *testing.T) database {
 			return s.Crash()
 		}
 		return s.Kill()
-	}, func() error { return again(s.Start) }}
-}
-
-// again starts a server that was killed: PostgreSQL's other processes may need a
-// moment to notice, and until then it refuses.
-func again(start func() error) (err error) {
-	for range 50 {
-		if err = start(); err == nil {
-			return nil
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	return err
+	}, s.Start}
 }
 
 func newMaria(t *testing.T) database {
@@ -207,7 +195,7 @@ func newMaria(t *testing.T) database {
 	s := mariaServer(t)
 	target, err := s.NewDatabase(t.Context())
 	must(t, err)
-	return database{target, func(int) error { return s.Kill() }, func() error { return again(s.Start) }}
+	return database{target, func(int) error { return s.Kill() }, s.Start}
 }
 
 // newEtcd is a prefix on three members. A crash takes the leader away, or one

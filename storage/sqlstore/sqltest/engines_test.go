@@ -1,14 +1,16 @@
+// Package sqltest tests package sqlstore on real servers, with the drivers that
+// its comment names. It is a module of its own, so that nobody who uses that
+// package needs them. Its packages pgserver and mariaserver start the servers.
 package sqltest
 
 import (
 	"database/sql"
 	"os"
 	"path/filepath"
-	"runtime"
-	"sync/atomic"
+	"sync"
 	"testing"
 
-	_ "github.com/go-sql-driver/mysql"
+	"github.com/go-sql-driver/mysql"
 	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "github.com/lib/pq"
 	_ "modernc.org/sqlite"
@@ -42,6 +44,7 @@ func TestMain(m *testing.M) {
 	if dsn := os.Getenv(migrateChild); dsn != "" {
 		os.Exit(runMigrateChild(dsn))
 	}
+	_ = mysql.SetLogger(&mysql.NopLogger{}) // it tells of every connection that is lost
 	code := m.Run()
 	if postgres.made {
 		postgres.s.Close()
@@ -54,18 +57,16 @@ func TestMain(m *testing.M) {
 
 // shared is a server that all tests of the process use.
 type shared[S any] struct {
+	mu   sync.Mutex // guards the rest
 	made bool
 	s    S
 	err  error
-	busy atomic.Bool
 }
 
 func (s *shared[S]) get(t testing.TB, missing error, start func() (S, error)) S {
 	t.Helper()
-	for !s.busy.CompareAndSwap(false, true) {
-		runtime.Gosched()
-	}
-	defer s.busy.Store(false)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if !s.made && s.err == nil {
 		s.s, s.err = start()
 		s.made = s.err == nil
@@ -137,12 +138,33 @@ func (e engine) store(t testing.TB, opts ...sqlstore.Options) (*sqlstore.Store, 
 	return s, db
 }
 
-// each runs a test on every engine.
+// each runs a test on every engine, beside other tests: half of the work is the
+// servers', and some tests wait.
 func each(t *testing.T, f func(t *testing.T, e engine)) {
+	t.Parallel()
 	for _, e := range engines {
-		t.Run(e.name, func(t *testing.T) { f(t, e) })
+		t.Run(e.name, func(t *testing.T) {
+			t.Parallel()
+			f(t, e)
+		})
 	}
 }
+
+// where runs a test on the engines whose dialect it is for.
+func where(t *testing.T, is func(d sqlstore.Dialect) bool, f func(t *testing.T, e engine)) {
+	t.Parallel()
+	for _, e := range engines {
+		if is(e.dialect) {
+			t.Run(e.name, func(t *testing.T) {
+				t.Parallel()
+				f(t, e)
+			})
+		}
+	}
+}
+
+// hasServer says whether a database has more than one writer at a time.
+func hasServer(d sqlstore.Dialect) bool { return d != sqlstore.SQLite }
 
 func TestStore(t *testing.T) {
 	each(t, func(t *testing.T, e engine) {

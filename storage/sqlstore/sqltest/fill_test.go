@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +27,9 @@ type filled struct {
 
 const manyVersions = 2000
 
+// tables are those with many rows.
+const tables = "vault_contexts, vault_context_pairs, vault_keys, vault_objects, vault_versions, vault_system"
+
 // literal writes a value into a statement: this is a test, and the values are
 // its own.
 func literal(d sqlstore.Dialect, v any) string {
@@ -34,46 +38,23 @@ func literal(d sqlstore.Dialect, v any) string {
 		return "NULL"
 	case []byte:
 		if d == sqlstore.PostgreSQL {
-			return `'\x` + hex.EncodeToString(v) + "'"
+			return `'\x` + hex.EncodeToString(v) + "'::bytea"
 		}
 		return "x'" + hex.EncodeToString(v) + "'"
 	case storage.ID:
 		if d == sqlstore.PostgreSQL {
-			return "'" + v.String() + "'"
+			return "'" + v.String() + "'::uuid"
 		}
 		return literal(d, v[:])
 	case time.Time:
 		if d == sqlstore.PostgreSQL {
-			return "'" + v.UTC().Format(time.RFC3339Nano) + "'"
+			return "'" + v.UTC().Format(time.RFC3339Nano) + "'::timestamptz"
 		}
 		return fmt.Sprint(v.UnixMicro())
 	case string:
 		return "'" + strings.ReplaceAll(v, "'", "''") + "'"
 	}
 	return fmt.Sprint(v)
-}
-
-// load inserts n rows, many at a time.
-func load(t testing.TB, tx *sql.Tx, d sqlstore.Dialect, table string, n int, row func(i int) []any) {
-	t.Helper()
-	var b strings.Builder
-	for i := 0; i < n; i++ {
-		if b.Len() == 0 {
-			b.WriteString("INSERT INTO vault_" + table + " VALUES ")
-		} else {
-			b.WriteString(",")
-		}
-		for j, v := range row(i) {
-			b.WriteString(map[bool]string{true: "(", false: ","}[j == 0])
-			b.WriteString(literal(d, v))
-		}
-		b.WriteString(")")
-		if b.Len() > 1<<19 || i == n-1 {
-			_, err := tx.Exec(b.String())
-			noError(t, err)
-			b.Reset()
-		}
-	}
 }
 
 func fill(t testing.TB, db *sql.DB, d sqlstore.Dialect, n int) *filled {
@@ -90,89 +71,90 @@ func fill(t testing.TB, db *sql.DB, d sqlstore.Dialect, n int) *filled {
 		binary.BigEndian.PutUint32(id[12:], uint32(i))
 		f.ids = append(f.ids, id)
 	}
+	started := time.Now()
 	tx, err := db.Begin()
 	noError(t, err)
 	defer func() { _ = tx.Rollback() }()
-	started := time.Now()
-	f.keys(t, tx, d)
-	f.objects(t, tx, d)
+	statements := append(f.numbers(t, d), f.inserts(d)...)
+	for _, st := range statements {
+		if _, err := tx.Exec(st); err != nil {
+			t.Fatalf("%.80s: %v", st, err)
+		}
+	}
 	noError(t, tx.Commit())
-	t.Logf("filled in %v", time.Since(started))
-	analyze := map[sqlstore.Dialect]string{sqlstore.PostgreSQL: "VACUUM ANALYZE", sqlstore.SQLite: "ANALYZE",
-		sqlstore.MySQL: "ANALYZE TABLE vault_contexts, vault_context_pairs, vault_keys, vault_objects, vault_versions, vault_system"}
+	analyze := map[sqlstore.Dialect]string{sqlstore.PostgreSQL: "VACUUM ANALYZE " + tables, sqlstore.SQLite: "ANALYZE", sqlstore.MySQL: "ANALYZE TABLE " + tables}
 	rows, err := db.Query(analyze[d])
 	noError(t, err)
 	noError(t, rows.Close())
+	t.Logf("filled in %v", time.Since(started))
 	return f
 }
 
-func (f *filled) keys(t testing.TB, tx *sql.Tx, d sqlstore.Dialect) {
-	load(t, tx, d, "contexts", f.n, func(i int) []any {
-		canonical, err := f.full[i].AppendCanonical(nil)
+// numbers fills a table with what differs from row to row: all else is made of
+// it by the database itself.
+func (f *filled) numbers(t testing.TB, d sqlstore.Dialect) (out []string) {
+	t.Helper()
+	bytes, id := "BLOB", "BLOB"
+	switch d {
+	case sqlstore.PostgreSQL:
+		bytes, id = "bytea", "uuid"
+		out = append(out, "SET LOCAL session_replication_role = replica") // no foreign keys: what is made is right
+	case sqlstore.MySQL:
+		bytes, id = "VARBINARY(512)", "BINARY(16)"
+		out = append(out, "SET foreign_key_checks = 0, unique_checks = 0")
+	}
+	out = append(out, fmt.Sprintf("CREATE TABLE numbers (i INTEGER PRIMARY KEY, id %s, hash %s, ns %s, org %s, canonical %s, name %s, job %s)",
+		id, bytes, bytes, bytes, bytes, bytes, bytes))
+	var b strings.Builder
+	for i, kc := range f.full {
+		b.WriteString(map[bool]string{true: "INSERT INTO numbers VALUES (", false: ", ("}[b.Len() == 0])
+		canonical, err := kc.AppendCanonical(nil)
 		noError(t, err)
-		return []any{f.hashes[i][:], []byte(f.full[i].Namespace()), canonical}
-	})
-	pair := func(k string) func(i int) []any {
-		return func(i int) []any {
-			return []any{k, []byte(f.full[i][k]), []byte(f.full[i].Namespace()), f.hashes[i][:]}
+		b.WriteString(strconv.Itoa(i) + "," + literal(d, f.ids[i]))
+		for _, v := range [][]byte{f.hashes[i][:], []byte(kc.Namespace()), []byte(kc["organization_id"]), canonical, f.name(i), fmt.Appendf(nil, "job/%07d", i)} {
+			b.WriteString("," + literal(d, v))
+		}
+		b.WriteString(")")
+		if b.Len() > 1<<19 || i == f.n-1 {
+			out = append(out, b.String())
+			b.Reset()
 		}
 	}
-	load(t, tx, d, "context_pairs", f.n, pair("organization_id"))
-	load(t, tx, d, "context_pairs", f.n/2, func(i int) []any { return pair(keyctx.ReservedNamespace)(2*i + 1) })
-	// A pair that very many contexts have.
-	load(t, tx, d, "context_pairs", f.n, func(i int) []any {
-		return []any{"env", []byte("prod"), []byte(f.full[i].Namespace()), f.hashes[i][:]}
-	})
-	wrappings := []byte{1, 1, 0, 0, 0}
-	load(t, tx, d, "keys", f.n, func(i int) []any {
-		var parent any
-		if i%50 == 0 {
-			parent = f.hashes[1][:]
-		}
-		return []any{f.hashes[i][:], f.hashes[i][:], 1, 1, 4, 0, wrappings, parent, base, base, nil, 1}
-	})
-	load(t, tx, d, "system", f.n, func(i int) []any { return []any{fmt.Appendf(nil, "job/%07d", i), []byte{}, 1} })
+	return out
+}
+
+// inserts fill the tables.
+func (f *filled) inserts(d sqlstore.Dialect) (out []string) {
+	lit := func(v any) string { return literal(d, v) }
+	at := fmt.Sprintf("%s + n.i * 1000000", lit(base))
+	if d == sqlstore.PostgreSQL {
+		at = lit(base) + " + n.i * interval '1 second'"
+	}
+	expires := "CASE WHEN n.i % 10 = 3 THEN " + at + " END"
+	in := fmt.Sprintf("JOIN numbers c ON c.i = CASE WHEN n.i < %[1]d THEN 0 ELSE n.i - %[1]d END", f.n/2)
+	insert := func(table, values, from string) {
+		out = append(out, "INSERT INTO vault_"+table+" SELECT "+values+" FROM numbers n "+from)
+	}
+	insert("contexts", "n.hash, n.ns, n.canonical", "")
+	insert("context_pairs", "'organization_id', n.org, n.ns, n.hash", "")
+	insert("context_pairs", lit(keyctx.ReservedNamespace)+", n.ns, n.ns, n.hash", "WHERE n.i % 2 = 1")
+	insert("context_pairs", "'env', "+lit([]byte("prod"))+", n.ns, n.hash", "") // very many contexts have it
+	insert("keys", fmt.Sprintf("n.hash, n.hash, 1, 1, 4, 0, %s, CASE WHEN n.i %% 50 = 0 THEN %s END, %[3]s, %[3]s, NULL, 1",
+		lit([]byte{1, 1, 0, 0, 0}), lit(f.hashes[1][:]), lit(base)), "")
+	insert("system", "n.job, "+lit([]byte{})+", 1", "")
+	insert("objects", fmt.Sprintf("n.id, c.hash, c.ns, n.name, CASE WHEN n.i %% 4 = 1 THEN n.name END, CASE WHEN n.i = 0 THEN %d ELSE 1 END, n.id, %s, %s, %s",
+		manyVersions, lit(base), at, expires), in)
+	rest := fmt.Sprintf("c.hash, 10, n.i %% 4 = 1, %s, %s, %s, %[4]s, %[4]s, %s", lit(base), at, expires, lit([]byte{}), lit(make([]byte, 100)))
+	insert("versions", fmt.Sprintf("n.id, CASE WHEN n.i = 0 THEN %d ELSE 1 END, n.id, %s", manyVersions, rest), in)
+	old := fmt.Sprintf("%s, n.i, n.id, %s, 10, n.i < 0, %s, %s, NULL, %[5]s, %[5]s, %s", lit(f.ids[0]), lit(f.hashes[0][:]), lit(base), at, lit([]byte{}), lit(make([]byte, 100)))
+	insert("versions", old, fmt.Sprintf("WHERE n.i BETWEEN 1 AND %d", manyVersions-1))
+	if d == sqlstore.MySQL {
+		out = append(out, "SET foreign_key_checks = 1, unique_checks = 1")
+	}
+	return append(out, "DROP TABLE numbers")
 }
 
 // in is the context of object i.
 func (f *filled) in(i int) int { return max(0, i-f.n/2) }
 
-func (f *filled) number(i int) int {
-	if i == 0 {
-		return manyVersions
-	}
-	return 1
-}
-
 func (f *filled) name(i int) []byte { return fmt.Appendf(nil, "object/%07d", i) }
-
-func (f *filled) objects(t testing.TB, tx *sql.Tx, d sqlstore.Dialect) {
-	at := func(i int) time.Time { return base.Add(time.Duration(i) * time.Second) }
-	expires := func(i int) any {
-		if i%10 == 3 {
-			return at(i)
-		}
-		return nil
-	}
-	load(t, tx, d, "objects", f.n, func(i int) []any {
-		c := f.in(i)
-		var unique any
-		if i%4 == 1 {
-			unique = f.name(i)
-		}
-		return []any{f.ids[i], f.hashes[c][:], []byte(f.full[c].Namespace()), f.name(i), unique, f.number(i), f.ids[i], base, at(i), expires(i)}
-	})
-	version := func(i, number int, id storage.ID) []any {
-		unique := any(i%4 == 1)
-		if d == sqlstore.SQLite {
-			unique = map[bool]int{true: 1}[i%4 == 1]
-		}
-		return []any{f.ids[i], number, id, f.hashes[f.in(i)][:], 10, unique, base, at(i), expires(i), []byte{}, []byte{}, make([]byte, 100)}
-	}
-	load(t, tx, d, "versions", f.n, func(i int) []any { return version(i, f.number(i), f.ids[i]) })
-	load(t, tx, d, "versions", manyVersions-1, func(i int) []any {
-		id := storage.ID{0: 2}
-		binary.BigEndian.PutUint32(id[12:], uint32(i))
-		return version(0, i+1, id)
-	})
-}

@@ -138,6 +138,52 @@ func everyMethod(ctx context.Context, t testing.TB, s storage.Store) map[string]
 	return errs
 }
 
+// TestAutocommitOff is a connection on which a single statement is acknowledged
+// and never committed.
+func TestAutocommitOff(t *testing.T) {
+	t.Parallel()
+	for _, options := range []string{"?autocommit=0", "?autocommit=0&interpolateParams=true"} {
+		e := engine{driver: "mysql", dialect: sqlstore.MySQL, options: options}
+		s, err := sqlstore.New(e.open(t, mariaDatabase(t)), e.dialect)
+		noError(t, err)
+		if s.Migrate(t.Context()) == nil {
+			t.Errorf("%s was taken", options)
+		}
+	}
+}
+
+// TestLeastPrivileges has a role that may read and write the tables and nothing
+// else, as programs should that don't make them.
+func TestLeastPrivileges(t *testing.T) {
+	where(t, hasServer, func(t *testing.T, e engine) {
+		dsn := e.database(t)
+		db := e.open(t, dsn)
+		s, err := sqlstore.New(db, e.dialect)
+		noError(t, err)
+		noError(t, s.Migrate(t.Context()))
+		owner, current := "postgres@", "SELECT current_database()"
+		grants := []string{"CREATE ROLE least_{} LOGIN", "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO least_{}"}
+		if e.dialect == sqlstore.MySQL {
+			owner, current = "root@", "SELECT DATABASE()"
+			grants = []string{"CREATE USER least_{}@'%'", "GRANT SELECT, INSERT, UPDATE, DELETE ON {}.* TO least_{}@'%'"}
+		}
+		var name string
+		noError(t, db.QueryRow(current).Scan(&name))
+		for _, grant := range grants {
+			_, err := db.Exec(strings.ReplaceAll(grant, "{}", name))
+			noError(t, err)
+		}
+		s, err = sqlstore.New(e.open(t, strings.Replace(dsn, owner, "least_"+name+"@", 1)), e.dialect)
+		noError(t, err)
+		noError(t, s.Migrate(t.Context()))
+		for op, err := range everyMethod(t.Context(), t, s) {
+			if err != nil && !isErr(err, storage.ErrNotFound) && !isErr(err, storage.ErrVersionConflict) && !isErr(err, storage.ErrExists) {
+				t.Errorf("%s: %v", op, err)
+			}
+		}
+	})
+}
+
 // TestSchemaText runs the text that Schema gives, by hand, and wants a database
 // with which Migrate has nothing to do.
 func TestSchemaText(t *testing.T) {

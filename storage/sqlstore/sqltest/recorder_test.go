@@ -131,7 +131,8 @@ func countingPool(t testing.TB, dsn string) (*sql.DB, *atomic.Int64) {
 		c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 		return &wire{Conn: c, trips: trips}, err
 	}
-	db := stdlib.OpenDB(*cfg)
+	never := func(context.Context, stdlib.ShouldPingParams) bool { return false } // the machine may be slow
+	db := stdlib.OpenDB(*cfg, stdlib.OptionShouldPing(never))
 	db.SetMaxOpenConns(1)
 	t.Cleanup(func() { _ = db.Close() })
 	return db, trips

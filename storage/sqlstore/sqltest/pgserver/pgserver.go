@@ -10,9 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // to see whether it is ready
 
@@ -111,7 +113,18 @@ func (s *Server) fill() error {
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
 // Start starts the server again after Stop, Crash or Kill, on the same port.
+// After a Kill the server's other processes may need a moment to notice, and
+// until then it refuses: Start tries again.
 func (s *Server) Start() error {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		err := s.start()
+		if err == nil || s.p == nil || !strings.Contains(s.p.Log(), "still in use") || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+func (s *Server) start() error {
 	var err error
 	if s.port == 0 {
 		if s.port, err = server.FreePort(); err != nil {
