@@ -123,7 +123,7 @@ func (c *Choice) normalizeKEKs() error {
 		switch {
 		case !keyctx.ValidURI(uri):
 			return fmt.Errorf("%w: KEKs[%d] has no valid URI (1 to %d bytes of printable ASCII)", ErrPolicy, i, keyctx.MaxURILen)
-		case strings.HasPrefix(uri, "vault-key:"):
+		case strings.HasPrefix(uri, keyctx.ParentURIPrefix):
 			return fmt.Errorf("%w: KEKs[%d] has a URI that starts with vault-key:, which is the vault's own", ErrPolicy, i)
 		case seen[uri]:
 			return fmt.Errorf("%w: two KEKs have the URI %s", ErrPolicy, uri)
