@@ -214,7 +214,9 @@ func (v *Vault) seal(ctx context.Context, c keyring.Context, kind envelope.Kind,
 	if v.cfg.SelfContained || v.cfg.Store == nil {
 		// A key that an envelope once brought has a block, too: that alone makes
 		// nothing self-contained.
-		block, kind = k.Block(), kind.Self()
+		if block, kind = k.Block(), kind.Self(); block == nil {
+			return nil, k.ID(), fmt.Errorf("%w: context %s: encrypt with a vault whose SelfContained isn't set", ErrNoSelfContained, c.Hash.Short())
+		}
 	}
 	out, err := k.Seal(dst, kind, block, plaintext, aad)
 	return out, k.ID(), err

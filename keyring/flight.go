@@ -68,8 +68,10 @@ type flight struct {
 
 	waiters int // guarded by slot.mu
 
-	// How many calls are under way: what takes too long is whose fault?
+	// How many calls are under way: what takes too long is whose fault? Or else of
+	// which other flight, that of a parent's key, it waits for the end.
 	atKEK, atStore atomic.Int32
+	below          atomic.Pointer[flight]
 
 	key *Key // with one reference of the flight's, let go by the last waiter
 	err error
@@ -103,7 +105,22 @@ func (r *Keyring) load(ctx context.Context, c Context, f flightKey) (*Key, error
 	if err != nil {
 		return nil, err
 	}
+	if above, ok := ctx.Value(flightInCtx{}).(*flight); ok {
+		above.below.Store(fl)
+		defer above.below.Store(nil)
+	}
 	return r.wait(ctx, s, fl)
+}
+
+// deepest returns the flight that fl waits for in the end, itself if for none.
+func (fl *flight) deepest() *flight {
+	for {
+		below := fl.below.Load()
+		if below == nil {
+			return fl
+		}
+		fl = below
+	}
 }
 
 // join makes the caller a waiter of the flight f.
@@ -250,10 +267,11 @@ func (r *Keyring) abandon(ctx context.Context, s *slot, fl *flight) (*Key, error
 	if r.closed.Load() {
 		return nil, ErrClosed
 	}
-	err := ctx.Err()
-	if err != nil && !errors.Is(context.Cause(ctx), errStale) {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if err != nil && !errors.Is(cause, errStale) && !errors.Is(cause, errLoadTimeout) {
 		return nil, fmt.Errorf("waiting for a key: %w", err)
 	}
+	fl = fl.deepest()
 	switch {
 	case fl.atKEK.Load() > 0:
 		return nil, fmt.Errorf("waiting for a key: %w: %w", kek.ErrUnavailable, errLoadTimeout)
