@@ -68,9 +68,11 @@ type flight struct {
 
 	waiters int // guarded by slot.mu
 
-	// How many calls are under way: what takes too long is whose fault? Or else of
-	// which other flight, that of a parent's key, it waits for the end.
+	// How many calls are under way: what takes too long is whose fault? Between two
+	// tries, and before its error is known, it is a KEK's if one was asked. Or else
+	// of which other flight, that of a parent's key, it waits for the end.
 	atKEK, atStore atomic.Int32
+	askedKEK       atomic.Bool
 	below          atomic.Pointer[flight]
 
 	key *Key // with one reference of the flight's, let go by the last waiter
@@ -107,7 +109,10 @@ func (r *Keyring) load(ctx context.Context, c Context, f flightKey) (*Key, error
 	}
 	if above, ok := ctx.Value(flightInCtx{}).(*flight); ok {
 		above.below.Store(fl)
-		defer above.below.Store(nil)
+		defer func() {
+			above.askedKEK.CompareAndSwap(false, fl.askedKEK.Load())
+			above.below.Store(nil)
+		}()
 	}
 	return r.wait(ctx, s, fl)
 }
@@ -277,6 +282,8 @@ func (r *Keyring) abandon(ctx context.Context, s *slot, fl *flight) (*Key, error
 		return nil, fmt.Errorf("waiting for a key: %w: %w", kek.ErrUnavailable, errLoadTimeout)
 	case fl.atStore.Load() > 0:
 		return nil, fmt.Errorf("waiting for a key: %w: %w", storage.ErrUnavailable, errLoadTimeout)
+	case fl.askedKEK.Load():
+		return nil, fmt.Errorf("waiting for a key: %w: %w", kek.ErrUnavailable, errLoadTimeout)
 	}
 	return nil, fmt.Errorf("waiting for a key: %w", errLoadTimeout)
 }
