@@ -112,6 +112,10 @@ func (j *Rewrapping) unwrapOldChild(ctx context.Context, p plan) (*envelope.Key,
 // checked.
 func (j *Rewrapping) underNewest(ctx context.Context, p plan, key *envelope.Key) ([]keyctx.Wrapping, error) {
 	parent, err := j.newestKey(ctx, p)
+	if err == nil {
+		defer parent.Release()
+		err = j.stillThere(ctx, parent)
+	}
 	if isTombstone(err) || errors.Is(err, ErrKeyNotFound) { // since it was looked up: look again
 		j.mu.Lock()
 		delete(j.parents, p.parent.Hash)
@@ -121,8 +125,25 @@ func (j *Rewrapping) underNewest(ctx context.Context, p plan, key *envelope.Key)
 	if err != nil {
 		return nil, fmt.Errorf("the parent: %w", err)
 	}
-	defer parent.Release()
 	return wrapChild(parent, key, p.b)
+}
+
+// stillThere reads a parent's state. A new key may come under one that was shredded a
+// moment ago and dies with it; one that there is, and that lives, must not.
+func (j *Rewrapping) stillThere(ctx context.Context, parent *Key) error {
+	rec, err := j.r.cfg.Store.GetKey(ctx, parent.ID())
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		err = fmt.Errorf("%w: %s", ErrKeyNotFound, parent.ID().Short())
+	case err != nil:
+		return fmt.Errorf("reading key %s: %w", parent.ID().Short(), err)
+	default:
+		err = usable(rec)
+	}
+	if err != nil {
+		j.r.cache.drop(parent)
+	}
+	return err
 }
 
 // newestKey returns the key under which the plan's is to be wrapped, with a
