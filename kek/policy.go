@@ -133,15 +133,15 @@ func (c *Choice) normalizeKEKs() error {
 	return nil
 }
 
-// isNil reports whether w is nil or a nil pointer. A policy that reads a map of
-// *driver.KEK by tenant returns the latter for a tenant it doesn't know, and
-// asking that for its URI would panic.
-func isNil(w Wrapper) bool {
+// isNil reports whether w, a Wrapper or a Policy, is nil or a nil pointer or
+// function. A policy that reads a map of *driver.KEK by tenant returns the latter
+// for a tenant it doesn't know, and asking that for its URI would panic.
+func isNil(w any) bool {
 	if w == nil {
 		return true
 	}
 	v := reflect.ValueOf(w)
-	return v.Kind() == reflect.Pointer && v.IsNil()
+	return (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
 }
 
 // Match returns, for the wrappings of a record or an envelope, the KEKs that

@@ -47,7 +47,7 @@ var _ Policy = (*Hierarchy)(nil)
 // given twice, or as many as a context can have; [keyctx.ErrInvalidContext] for
 // what can't be a pair's key or is reserved.
 func Under(inner Policy, keys ...string) (*Hierarchy, error) {
-	if inner == nil {
+	if isNil(inner) {
 		return nil, fmt.Errorf("kek: under: %w: there is no policy for the parents", ErrPolicy)
 	}
 	sorted := slices.Sorted(slices.Values(keys))
