@@ -21,7 +21,8 @@ import (
 //
 // Errors: ErrInvalidContext; ErrTooLarge beyond Config.MaxPlaintext; those of
 // the key (ErrKeyDisabled, ErrKEKDenied, ErrKEKUnavailable, ErrKEKCorrupt,
-// ErrPolicy); ErrClosed; the context's; the store's.
+// ErrPolicy; under a parent also ErrKeyNotFound if the parent's key is gone, ErrNoStore,
+// ErrNoSelfContained); ErrClosed; the context's; the store's.
 func (v *Vault) Encrypt(ctx context.Context, kc KeyContext, plaintext, aad []byte) ([]byte, error) {
 	return v.AppendEncrypt(ctx, kc, nil, plaintext, aad)
 }

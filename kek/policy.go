@@ -67,8 +67,10 @@ type Choice struct {
 	// wrapped. They unwrap and never wrap. A Previous's own Previous is ignored.
 	Previous []Choice
 
-	// Parent, a strict subset of the context, makes the parent's key the KEK. It
-	// excludes KEKs.
+	// Parent, a strict subset of the context that is a key context itself, makes the
+	// key of that wider context the KEK. It excludes KEKs, and needs a store. The
+	// policy is asked for the parent's own choice in turn, which may be a Parent
+	// again: no more often than the context has pairs, less one. See [Under].
 	Parent keyctx.KeyContext
 }
 
