@@ -333,3 +333,42 @@ func TestFamilyErrorsNameNoValues(t *testing.T) {
 		}
 	}
 }
+
+// Tenant B knows its own parent's key, since it holds the KEK of it, and wraps a key
+// of its choosing for a user of tenant A under it. Everything fits but whose parent
+// that is.
+func TestOwnParentForAnotherTenantsUser(t *testing.T) {
+	kekA, kekB := memkek.New("a"), &unbound{URIText: "plain:b"}
+	policy := withPolicy(under(t, byTenant{"org_01": one(kekA), "org_02": one(kekB)}, "organization_id"))
+	w := newWorldOn(t, kekA, memstore.New(), policy)
+	active(t, w, user(1, 1))
+	active(t, w, user(2, 1))
+
+	rec := w.parentOf(t, tenant(2))
+	parent, err := envelope.NewKey(rec.Wrappings[0].Wrapped, rec.ContextHash, wrapping, rec.Version)
+	if err != nil || parent.ID() != rec.KeyID {
+		t.Fatalf("the attacker doesn't know its own parent: %v", err)
+	}
+	victim := user(1, 1)
+	child, err := envelope.NewKey(bytes.Repeat([]byte{0x42}, 32), victim.Hash, data, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := kek.Binding{KeyID: child.ID(), ContextHash: victim.Hash, Purpose: data, Version: 2}
+	wrapped, err := parent.WrapChild(child, b.AppendBytes(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = w.store.InsertKey(t.Context(), storage.KeyRecord{
+		KeyID: child.ID(), Context: victim.Pairs, ContextHash: victim.Hash, Purpose: data, Version: 2, State: storage.StateActive,
+		Quorum: keyctx.AnyOf, ParentID: rec.KeyID,
+		Wrappings: []keyctx.Wrapping{{URI: keyctx.ParentURI(rec.KeyID), Wrapped: wrapped}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cold := newWorldOn(t, kekA, w.store, policy)
+	wantBoth(t, cold, victim, child.ID(), kek.ErrPolicy)
+	wantErr(t, tryByID(w, victim, child.ID()), kek.ErrPolicy)
+	cold.rewrapErr(t, child.ID(), kek.ErrPolicy)
+}
