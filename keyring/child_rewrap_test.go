@@ -318,22 +318,67 @@ func TestReadersWhileAFamilyMoves(t *testing.T) {
 			}
 			w.wantUnder(t, id, newest)
 		}
-		// The versions before have no children, and go.
-		page, err := w.store.ListKeys(t.Context(), storage.KeyQuery{Contexts: storage.ContextFilter{Hash: tenant(1).Hash}, Limit: 100})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, rec := range page.Keys {
-			if n, err := storage.CountChildren(t.Context(), w.store, "", rec.KeyID, 1); err != nil || rec.KeyID != newest && n != 0 {
-				t.Fatalf("version %d has children: %v", rec.Version, err)
-			}
-			if rec.KeyID != newest {
-				if err := w.store.DeleteKey(t.Context(), rec.KeyID, rec.Revision); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
 	}
 	stop()
 	wg.Wait()
+	page, err := w.store.ListKeys(t.Context(), storage.KeyQuery{Contexts: storage.ContextFilter{Hash: tenant(1).Hash}, Limit: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, rec := range page.Keys {
+		want := int64(0)
+		if i == len(page.Keys)-1 {
+			want = users
+		}
+		if n, err := storage.CountChildren(t.Context(), w.store, "", rec.KeyID, 0); err != nil || n != want {
+			t.Fatalf("version %d has %d children, %v, want %d", rec.Version, n, err, want)
+		}
+	}
+}
+
+// retiring is a store in which something happens just before a key is read.
+type retiring struct {
+	*memstore.Store
+	before map[keyctx.KeyID]func()
+}
+
+func (s *retiring) GetKey(ctx context.Context, id keyctx.KeyID) (storage.KeyRecord, error) {
+	if f := s.before[id]; f != nil {
+		delete(s.before, id)
+		f()
+	}
+	return s.Store.GetKey(ctx, id)
+}
+
+// Between a child's record and its parent's, as a reader reads them, the child is
+// moved to another version and the one that it was under is gone: more than once.
+func TestParentRetiredUnderAReader(t *testing.T) {
+	w := newFamily(t)
+	id := active(t, w, user(1, 1))
+	s := &retiring{Store: w.store, before: map[keyctx.KeyID]func(){}}
+	parent := w.parentOf(t, tenant(1)).KeyID
+	moves := 0
+	var move func()
+	move = func() {
+		old := parent
+		parent = w.rotateParent(t, tenant(1))
+		w.rewrap(t, id, keyring.RewrapMoved)
+		if err := w.store.DeleteKey(context.Background(), old, w.record(t, old).Revision); err != nil {
+			t.Error(err)
+		}
+		if moves++; moves < 3 {
+			s.before[parent] = move
+		}
+	}
+	for _, get := range []func(w *world) error{
+		func(w *world) error { return tryByID(w, user(1, 1), id) },
+		func(w *world) error { return tryActive(w, user(1, 1)) },
+	} {
+		moves = 0
+		s.before[parent] = move
+		cold := newWorldOn(t, w.kek, w.store, familyOf(t, w.kek), func(c *keyring.Config) { c.Store = s })
+		if wantErr(t, get(cold), nil); moves != 3 {
+			t.Fatalf("moved %d times", moves)
+		}
+	}
 }

@@ -235,17 +235,21 @@ func usable(rec storage.KeyRecord) error {
 // has a reference for the caller.
 func (r *Keyring) unwrapRecord(ctx context.Context, s *slot, c Context, rec storage.KeyRecord, at instant, force bool) (*Key, error) {
 	k, err := r.unwrapOnce(ctx, s, c, rec, at, force)
-	if err == nil || !final(err) {
-		return k, err
+	for range 3 {
+		if err == nil || !final(err) {
+			break
+		}
+		// Was the key rewrapped since its record was read, and the KEK dropped, or
+		// the parent's version retired, that it was under? Then that was no verdict.
+		now, readErr := r.cfg.Store.GetKey(ctx, rec.KeyID)
+		if readErr != nil || now.Revision == rec.Revision || usable(now) != nil || now.KeyID != rec.KeyID ||
+			now.ContextHash != rec.ContextHash || now.Purpose != rec.Purpose || now.Version != rec.Version {
+			break
+		}
+		rec = now
+		k, err = r.unwrapOnce(ctx, s, c, rec, at, force)
 	}
-	// Was the key rewrapped since its record was read, and the KEK dropped that
-	// it was under? Then that was no verdict.
-	now, readErr := r.cfg.Store.GetKey(ctx, rec.KeyID)
-	if readErr != nil || now.Revision == rec.Revision || usable(now) != nil || now.KeyID != rec.KeyID ||
-		now.ContextHash != rec.ContextHash || now.Purpose != rec.Purpose || now.Version != rec.Version {
-		return nil, err
-	}
-	return r.unwrapOnce(ctx, s, c, now, at, force)
+	return k, err
 }
 
 func (r *Keyring) unwrapOnce(ctx context.Context, s *slot, c Context, rec storage.KeyRecord, at instant, force bool) (*Key, error) {
