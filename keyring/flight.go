@@ -117,15 +117,17 @@ func (r *Keyring) load(ctx context.Context, c Context, f flightKey) (*Key, error
 	return r.wait(ctx, s, fl)
 }
 
-// deepest returns the flight that fl waits for in the end, itself if for none.
+// deepest returns the flight that fl waits for in the end, itself if for none. A
+// policy that calls the keyring could make flights wait in a circle: there is a limit.
 func (fl *flight) deepest() *flight {
-	for {
+	for range 2 * maxAncestors { // a parent's newest key takes two
 		below := fl.below.Load()
 		if below == nil {
-			return fl
+			break
 		}
 		fl = below
 	}
+	return fl
 }
 
 // join makes the caller a waiter of the flight f.

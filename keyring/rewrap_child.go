@@ -66,10 +66,21 @@ func (j *Rewrapping) newestOf(ctx context.Context, p Context) (keyctx.KeyID, err
 	case err != nil:
 		return keyctx.KeyID{}, fmt.Errorf("reading the newest wrapping key of context %s: %w", p.Hash.Short(), err)
 	}
+	j.note(p, rec.KeyID)
+	return rec.KeyID, nil
+}
+
+// manyParents is of how many parents a pass remembers which key is the newest.
+const manyParents = 10_000
+
+// note remembers which wrapping key is the newest of the context p.
+func (j *Rewrapping) note(p Context, id keyctx.KeyID) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.parents[p.Hash] = newestParent{rec.KeyID, time.Now()}
-	return rec.KeyID, nil
+	if len(j.parents) >= manyParents {
+		clear(j.parents)
+	}
+	j.parents[p.Hash] = newestParent{id, time.Now()}
 }
 
 // oldParentOf finds out which of the contexts that the policy gives as Parent the key
@@ -157,8 +168,6 @@ func (j *Rewrapping) newestKey(ctx context.Context, p plan) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.parents[p.parent.Hash] = newestParent{k.ID(), time.Now()}
+	j.note(p.parent, k.ID())
 	return k, nil
 }
