@@ -32,10 +32,10 @@ func family(t testing.TB, k *memkek.KEK, s *memstore.Store) vault.Config {
 }
 
 // setParents changes the state of all wrapping keys of a context.
-func setParents(t testing.TB, s *memstore.Store, kc vault.KeyContext, namespace string, state storage.State) {
+func setParents(t testing.TB, s *memstore.Store, kc vault.KeyContext, state storage.State) {
 	t.Helper()
 	page, err := s.ListKeys(t.Context(), storage.KeyQuery{
-		Contexts: storage.ContextFilter{Hash: hashIn(t, kc, namespace)}, Purpose: keyctx.PurposeWrapping,
+		Contexts: storage.ContextFilter{Hash: hashIn(t, kc, "")}, Purpose: keyctx.PurposeWrapping,
 	})
 	ok(t, err)
 	if len(page.Keys) == 0 {
@@ -53,41 +53,41 @@ func setParents(t testing.TB, s *memstore.Store, kc vault.KeyContext, namespace 
 // Everything works under a parent as it does without: messages, data keys, objects;
 // cold and warm; in a namespace.
 func TestHierarchy(t *testing.T) {
-	for _, namespace := range []string{"", "billing"} {
-		t.Run("namespace "+namespace, func(t *testing.T) {
-			k, s := memkek.New("test"), memstore.New()
-			c := family(t, k, s)
-			c.Namespace = namespace
-			v, ctx := open(t, c), t.Context()
-			sealed := must(v.Encrypt(ctx, userA, []byte("secret"), nil))(t)
-			dk := must(v.CreateDataKey(ctx, userA))(t)
-			must(v.Put(ctx, userA, "name", []byte("value")))(t)
-			orgs := must(v.Encrypt(ctx, orgA, []byte("the organisation's"), nil))(t)
-			if k.Wraps() != 2 || k.Unwraps() != 2 {
-				t.Fatalf("%d wraps, %d unwraps, want 2: of the parent, and of the organisation's data", k.Wraps(), k.Unwraps())
+	eachSetup(t, true, func(t *testing.T, s setup, c vault.Config) {
+		if s.self {
+			return // see below
+		}
+		k := memkek.New("test")
+		c.KEK, c.Policy, c.NoBackground = nil, orgs(t, kek.Fixed(k)), true
+		v, ctx := open(t, c), t.Context()
+		sealed := must(v.Encrypt(ctx, userA, []byte("secret"), nil))(t)
+		dk := must(v.CreateDataKey(ctx, userA))(t)
+		must(v.Put(ctx, userA, "name", []byte("value")))(t)
+		orgs := must(v.Encrypt(ctx, orgA, []byte("the organisation's"), nil))(t)
+		if k.Wraps() != 2 || k.Unwraps() != 2 {
+			t.Fatalf("%d wraps, %d unwraps, want 2: of the parent, and of the organisation's data", k.Wraps(), k.Unwraps())
+		}
+		for _, v := range []*vault.Vault{v, open(t, c)} {
+			if got := must(v.Decrypt(ctx, userA, sealed, nil))(t); string(got) != "secret" {
+				t.Fatalf("%q", got)
 			}
-			for _, v := range []*vault.Vault{v, open(t, c)} {
-				if got := must(v.Decrypt(ctx, userA, sealed, nil))(t); string(got) != "secret" {
-					t.Fatalf("%q", got)
-				}
-				if got := must(v.DecryptDataKey(ctx, userA, dk.Sealed))(t); !slices.Equal(got, dk.Key) {
-					t.Fatal("another data key")
-				}
-				if got := must(v.Get(ctx, userA, "name"))(t); string(got.Value) != "value" {
-					t.Fatalf("%q", got.Value)
-				}
-				_, err := v.Decrypt(ctx, orgA, sealed, nil)
-				wantClass(t, err, "ErrWrongContext")
-				_, err = v.Decrypt(ctx, userA, orgs, nil)
-				wantClass(t, err, "ErrWrongContext")
-				_, err = v.Decrypt(ctx, userOf(orgA, 2), sealed, nil)
-				wantClass(t, err, "ErrWrongContext")
+			if got := must(v.DecryptDataKey(ctx, userA, dk.Sealed))(t); !slices.Equal(got, dk.Key) {
+				t.Fatal("another data key")
 			}
-			ok(t, v.Check(ctx))
-			ok(t, v.VerifyKEK(ctx, userA))
-			ok(t, v.Prepare(ctx, userOf(orgA, 3), userOf(orgB, 3)))
-		})
-	}
+			if got := must(v.Get(ctx, userA, "name"))(t); string(got.Value) != "value" {
+				t.Fatalf("%q", got.Value)
+			}
+			_, err := v.Decrypt(ctx, orgA, sealed, nil)
+			wantClass(t, err, "ErrWrongContext")
+			_, err = v.Decrypt(ctx, userA, orgs, nil)
+			wantClass(t, err, "ErrWrongContext")
+			_, err = v.Decrypt(ctx, userOf(orgA, 2), sealed, nil)
+			wantClass(t, err, "ErrWrongContext")
+		}
+		ok(t, v.Check(ctx))
+		ok(t, v.VerifyKEK(ctx, userA))
+		ok(t, v.Prepare(ctx, userOf(orgA, 3), userOf(orgB, 3)))
+	})
 }
 
 // An organisation that is shredded takes all its users with it at once, and nobody
@@ -108,7 +108,7 @@ func TestShreddedOrganisationTakesItsUsers(t *testing.T) {
 					theirs = append(theirs, must(v.Encrypt(t.Context(), userOf(orgB, n), []byte("x"), nil))(t))
 				}
 				must(v.Put(t.Context(), userA, "name", []byte("value")))(t)
-				setParents(t, s, orgA, "", state)
+				setParents(t, s, orgA, state)
 				time.Sleep(time.Minute)
 				cold := open(t, family(t, k, s))
 				for _, v := range []*vault.Vault{v, cold} {
@@ -210,7 +210,7 @@ func TestRotateOfHalfAnOrganisation(t *testing.T) {
 	v := open(t, family(t, k, s))
 	must(v.Encrypt(t.Context(), userA, []byte("x"), nil))(t)
 	must(v.Encrypt(t.Context(), orgA, []byte("x"), nil))(t)
-	setParents(t, s, orgA, "", storage.StateDisabled)
+	setParents(t, s, orgA, storage.StateDisabled)
 	wantClass(t, v.Rotate(t.Context(), orgA), "ErrKeyDisabled")
 }
 
