@@ -3,7 +3,6 @@ package keyring_test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"testing"
 
 	"github.com/embedvault/vault/envelope"
@@ -317,7 +316,7 @@ func TestPolicyWithoutARealParent(t *testing.T) {
 func TestPolicyPanicsForTheParent(t *testing.T) {
 	k := memkek.New("test")
 	w := newWorldOn(t, k, memstore.New(), withPolicy(under(t, kek.PolicyFunc(func(context.Context, keyctx.KeyContext) (kek.Choice, error) {
-		panic(fmt.Sprint("policy"))
+		panic("policy")
 	}), "organization_id")))
 	wantErr(t, tryActive(w, user(1, 1)), kek.ErrUnavailable)
 }

@@ -457,3 +457,55 @@ func TestCountChildren(t *testing.T) {
 	_, err := storage.CountChildren(t.Context(), w.store, "", parent, 0)
 	wantErr(t, err, storage.ErrUnavailable)
 }
+
+// With a cache that holds hardly anything, parents come and go under their children
+// all the time, and nobody is given what was zeroed.
+func TestFamiliesInATinyCache(t *testing.T) {
+	w := newFamily(t)
+	const orgs, users = 3, 30
+	ids := make([]keyctx.KeyID, users)
+	for n := range ids {
+		ids[n] = active(t, w, user(n%orgs, n))
+	}
+	tiny := w.cousin(t, func(c *keyring.Config) { c.Size = 1 })
+	atOnce(3000, func(i int) {
+		n := i * 7 % users
+		switch {
+		case i%3 == 0:
+			active(t, tiny, user(n%orgs, n))
+		case i%50 == 1:
+			active(t, tiny, user(n%orgs, users+i))
+		default:
+			if err := tryByID(tiny, user(n%orgs, n), ids[n]); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if n := tiny.Stats().Cached; n > 1 {
+		t.Fatalf("%d keys are cached", n)
+	}
+}
+
+// Where the event of a parent's making has to be recorded and isn't, its child isn't
+// made either; the next time the parent is there.
+func TestParentsEventIsNotRecorded(t *testing.T) {
+	failing := errors.New("no room")
+	fails := true
+	w := newFamily(t, func(c *keyring.Config) {
+		c.OnEvent = func(context.Context, keyring.Event) error {
+			if fails {
+				return failing
+			}
+			return nil
+		}
+	})
+	wantErr(t, tryActive(w, user(1, 1)), failing)
+	if n := w.stored(t); n != 1 {
+		t.Fatalf("%d keys are stored, want the parent", n)
+	}
+	fails = false
+	w.wantUnder(t, active(t, w, user(1, 1)), w.parentOf(t, tenant(1)).KeyID)
+	if n := w.stored(t); n != 2 {
+		t.Fatalf("%d keys are stored, want 2", n)
+	}
+}

@@ -22,12 +22,12 @@ func familyInTime(t *testing.T, f func(t *testing.T, w *world, id keyctx.KeyID),
 }
 
 // untilErr uses the key by its ID every few seconds until that fails, and returns
-// the error and how long it took.
-func untilErr(t *testing.T, w *world, c keyring.Context, id keyctx.KeyID, limit time.Duration) (error, time.Duration) {
+// how long it took and the error.
+func untilErr(t *testing.T, w *world, c keyring.Context, id keyctx.KeyID, limit time.Duration) (took time.Duration, err error) {
 	t.Helper()
 	for start := time.Now(); ; time.Sleep(3 * time.Second) {
 		if err := tryByID(w, c, id); err != nil {
-			return err, time.Since(start)
+			return time.Since(start), err
 		}
 		if time.Since(start) > limit {
 			t.Fatalf("still serving after %v", limit)
@@ -57,7 +57,7 @@ func TestCachedChildHeedsItsParentsState(t *testing.T) {
 					wantErr(t, tryByID(idle, user(1, 1), id), nil)
 					w.setState(t, w.parentOf(t, tenant(1)).KeyID, state)
 					for _, r := range []*world{w, other} {
-						err, took := untilErr(t, r, user(1, 1), id, 10*time.Minute)
+						took, err := untilErr(t, r, user(1, 1), id, 10*time.Minute)
 						if wantErr(t, err, want); took > time.Minute+5*time.Second {
 							t.Fatalf("it took %v to notice", took)
 						}
@@ -108,7 +108,7 @@ func TestParentDenied(t *testing.T) {
 	familyInTime(t, func(t *testing.T, w *world, id keyctx.KeyID) {
 		second := active(t, w, user(1, 2))
 		w.kek.SetFault(memkek.Denied)
-		err, took := untilErr(t, w, user(1, 1), id, time.Hour)
+		took, err := untilErr(t, w, user(1, 1), id, time.Hour)
 		wantErr(t, err, kek.ErrDenied, kek.ErrUnavailable)
 		if took > 15*time.Minute+10*time.Second {
 			t.Fatalf("it took %v to notice", took)
@@ -135,7 +135,7 @@ func TestParentUnavailable(t *testing.T) {
 				}
 				fresh := active(t, w, user(1, 2)) // under the parent as it is cached
 				wantErr(t, tryByID(w, user(1, 2), fresh), nil)
-				err, took := untilErr(t, w, user(1, 1), id, time.Hour)
+				took, err := untilErr(t, w, user(1, 1), id, time.Hour)
 				wantErr(t, err, kek.ErrUnavailable, kek.ErrDenied)
 				if took > 6*time.Minute {
 					t.Fatalf("served for %v beyond the grace", took-5*time.Minute)
