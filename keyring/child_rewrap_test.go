@@ -235,6 +235,23 @@ func TestRewrapWhileTheParentChanges(t *testing.T) {
 	w.wantUnder(t, second, v3.KeyID)
 }
 
+// A record that is as old as the page that it was listed on: its parent is shredded
+// since, and it isn't under that any more.
+func TestRewrapOfARecordWhoseParentIsGone(t *testing.T) {
+	w := newFamily(t)
+	id := active(t, w, user(1, 1))
+	v1, listed := w.parentOf(t, tenant(1)).KeyID, w.record(t, id)
+	w.rotateParent(t, tenant(1))
+	w.rewrap(t, id, keyring.RewrapMoved)
+	v3 := w.rotateParent(t, tenant(1))
+	w.setState(t, v1, storage.StateShredded)
+	did, err := w.cousin(t).NewRewrapping(keyring.RewrapOptions{}).Rewrap(t.Context(), listed)
+	if err != nil || did != keyring.RewrapMoved {
+		t.Fatalf("rewrapped %d: %v", did, err)
+	}
+	w.wantUnder(t, id, v3)
+}
+
 // What another process has written meanwhile is not overwritten.
 func TestRewrapOfAChildOverwritesNothing(t *testing.T) {
 	w := newFamily(t)

@@ -58,8 +58,8 @@ func (r *Keyring) NewRewrapping(o RewrapOptions) *Rewrapping {
 
 // Rewrap wraps the key of a record under the KEKs that the policy chooses for
 // its context, under their newest versions, or under the newest key of its parent,
-// and keeps it in no other way. The
-// key itself, and so every message under it, stays as it is.
+// and keeps it in no other way. The key itself, and so every message under it, stays
+// as it is.
 //
 // It writes nothing before what it is going to write has been unwrapped and is
 // the key: at least one wrapping of an any-of, all of an all-of. It replaces
@@ -98,6 +98,8 @@ func (j *Rewrapping) Rewrap(ctx context.Context, rec storage.KeyRecord) (did Rew
 			return RewrapNothing, nil
 		case readErr != nil:
 			return 0, fmt.Errorf("reading key %s: %w", rec.KeyID.Short(), readErr)
+		case now.Revision == rec.Revision && isTombstone(err):
+			return RewrapNothing, nil // what it is wrapped under is gone for good
 		case now.Revision == rec.Revision && !errors.Is(err, errOvertaken):
 			return 0, err
 		}
@@ -152,7 +154,7 @@ func (j *Rewrapping) rewrap(ctx context.Context, rec storage.KeyRecord) (did Rew
 		return 0, err
 	}
 	if isTombstone(err) {
-		return RewrapNothing, nil // what it is wrapped under is gone for good
+		return 0, err // of what it is, or was, wrapped under
 	}
 	event := Event{
 		Kind: KeyRewrapped, ContextHash: rec.ContextHash, Context: rec.Context.WithoutNamespace(),
