@@ -19,7 +19,8 @@ type Config struct {
 	// KEK wraps every context's keys.
 	KEK kek.Wrapper
 
-	// Policy chooses KEKs by context: customers who bring their own keys.
+	// Policy chooses KEKs by context: customers who bring their own keys; or, with
+	// [kek.Under], the key of a wider context, which needs a Store.
 	Policy kek.Policy
 
 	// Store keeps wrapped keys and objects. Without one every envelope carries
@@ -56,7 +57,7 @@ type Config struct {
 
 	// SelfContained makes every new envelope carry its wrapped key although
 	// there is a store, so that the KEK alone opens it. Both forms are always
-	// readable.
+	// readable. Contexts under a parent have no such envelopes: ErrNoSelfContained.
 	SelfContained bool
 
 	// OnEvent is called once for each operation, done or failed, on the

@@ -16,14 +16,15 @@ import (
 var (
 	// What the caller gave is not valid; nothing was done.
 
-	ErrInvalidContext = keyctx.ErrInvalidContext             // a key context breaks the rules of KeyContext
-	ErrInvalidName    = errors.New("invalid object name")    // an object name breaks the rules of Put
-	ErrInvalidOption  = errors.New("invalid option")         // an option's value makes no sense
-	ErrInvalidCursor  = storage.ErrInvalidCursor             // a list's Cursor is not one of this list's
-	ErrTooLarge       = storage.ErrTooLarge                  // longer than MaxPlaintext or MaxObject, or than the store takes
-	ErrNoStore        = keyring.ErrNoStore                   // the call needs Config.Store
-	ErrClosed         = keyring.ErrClosed                    // the vault was closed
-	ErrEvent          = errors.New("event was not recorded") // OnEvent failed and FailClosed is set
+	ErrInvalidContext  = keyctx.ErrInvalidContext             // a key context breaks the rules of KeyContext
+	ErrInvalidName     = errors.New("invalid object name")    // an object name breaks the rules of Put
+	ErrInvalidOption   = errors.New("invalid option")         // an option's value makes no sense
+	ErrInvalidCursor   = storage.ErrInvalidCursor             // a list's Cursor is not one of this list's
+	ErrTooLarge        = storage.ErrTooLarge                  // longer than MaxPlaintext or MaxObject, or than the store takes
+	ErrNoStore         = keyring.ErrNoStore                   // the call needs Config.Store
+	ErrNoSelfContained = keyring.ErrNoSelfContained           // SelfContained is set and the context's keys are under a parent
+	ErrClosed          = keyring.ErrClosed                    // the vault was closed
+	ErrEvent           = errors.New("event was not recorded") // OnEvent failed and FailClosed is set
 
 	// What the caller asked for isn't there, or is in the way.
 

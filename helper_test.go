@@ -133,7 +133,7 @@ var sentinels = map[string]error{
 	"ErrKeyShredded": vault.ErrKeyShredded, "ErrKEKDenied": vault.ErrKEKDenied,
 	"ErrKEKUnavailable": vault.ErrKEKUnavailable, "ErrKEKCorrupt": vault.ErrKEKCorrupt,
 	"ErrPolicy": vault.ErrPolicy, "ErrStoreUnavailable": vault.ErrStoreUnavailable,
-	"ErrStoreCorrupt": vault.ErrStoreCorrupt, "ErrRewrapIncomplete": vault.ErrRewrapIncomplete,
+	"ErrStoreCorrupt": vault.ErrStoreCorrupt, "ErrNoSelfContained": vault.ErrNoSelfContained, "ErrRewrapIncomplete": vault.ErrRewrapIncomplete,
 }
 
 // classes returns the names of the sentinels that err matches, sorted.

@@ -49,11 +49,13 @@ func (v *Vault) prepare(ctx context.Context, c keyring.Context) error {
 	return nil
 }
 
-// Rotate makes a new version of the context's data key. What was encrypted
-// before still decrypts, under the version it was encrypted with. This process
-// uses the new version at once, others within Config.Cache.ActiveKeyTTL.
+// Rotate makes a new version of the context's data key, and of the key under which
+// the keys of narrower contexts are wrapped, of those that it has. What was encrypted
+// before still decrypts, under the version it was encrypted with, and so do the keys
+// that were wrapped; [Vault.Rewrap] brings those under the new version. This process
+// uses the new versions at once, others within Config.Cache.ActiveKeyTTL.
 //
-// Errors: ErrInvalidContext; ErrKeyNotFound if the context has no key yet;
+// Errors: ErrInvalidContext; ErrKeyNotFound if the context has neither key yet;
 // ErrKeyDisabled; ErrNoStore; those of the KEK.
 func (v *Vault) Rotate(ctx context.Context, kc KeyContext) error {
 	c, err := v.context(kc)
@@ -65,7 +67,13 @@ func (v *Vault) Rotate(ctx context.Context, kc KeyContext) error {
 
 func (v *Vault) rotate(ctx context.Context, c keyring.Context) error {
 	o := v.begin(ctx, KeyRotated, c)
-	k, err := v.ring.Rotate(ctx, c, keyctx.PurposeData)
+	err := v.rotateKey(ctx, c, keyctx.PurposeData)
+	if err == nil || errors.Is(err, ErrKeyNotFound) {
+		wrapping := v.rotateKey(ctx, c, keyctx.PurposeWrapping)
+		if err != nil || !errors.Is(wrapping, ErrKeyNotFound) {
+			err = wrapping
+		}
+	}
 	if err != nil {
 		err = fmt.Errorf("vault: rotate: %w", err)
 		if errors.Is(err, ErrEvent) {
@@ -73,12 +81,21 @@ func (v *Vault) rotate(ctx context.Context, c keyring.Context) error {
 		}
 		return o.end(err)
 	}
+	return nil
+}
+
+func (v *Vault) rotateKey(ctx context.Context, c keyring.Context, p keyctx.Purpose) error {
+	k, err := v.ring.Rotate(ctx, c, p)
+	if err != nil {
+		return err
+	}
 	k.Release()
 	return nil
 }
 
 // VerifyKEK makes a round trip with every KEK that the policy names for the
-// context: before a customer's key is relied on. It makes and stores no key.
+// context, or for the last of its parents: before a customer's key is relied on. It
+// makes and stores no key.
 //
 // Errors: ErrInvalidContext; ErrPolicy, or the policy's own; ErrKEKDenied,
 // ErrKEKUnavailable, ErrKEKCorrupt of the KEK that doesn't work.

@@ -21,7 +21,8 @@ import (
 //
 // Errors: ErrInvalidContext; ErrTooLarge beyond Config.MaxPlaintext; those of
 // the key (ErrKeyDisabled, ErrKEKDenied, ErrKEKUnavailable, ErrKEKCorrupt,
-// ErrPolicy); ErrClosed; the context's; the store's.
+// ErrPolicy; under a parent also ErrKeyNotFound if the parent's key is gone, ErrNoStore,
+// ErrNoSelfContained); ErrClosed; the context's; the store's.
 func (v *Vault) Encrypt(ctx context.Context, kc KeyContext, plaintext, aad []byte) ([]byte, error) {
 	return v.AppendEncrypt(ctx, kc, nil, plaintext, aad)
 }
@@ -214,7 +215,9 @@ func (v *Vault) seal(ctx context.Context, c keyring.Context, kind envelope.Kind,
 	if v.cfg.SelfContained || v.cfg.Store == nil {
 		// A key that an envelope once brought has a block, too: that alone makes
 		// nothing self-contained.
-		block, kind = k.Block(), kind.Self()
+		if block, kind = k.Block(), kind.Self(); block == nil {
+			return nil, k.ID(), fmt.Errorf("%w: context %s: encrypt with a vault whose SelfContained isn't set", ErrNoSelfContained, c.Hash.Short())
+		}
 	}
 	out, err := k.Seal(dst, kind, block, plaintext, aad)
 	return out, k.ID(), err

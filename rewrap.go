@@ -85,7 +85,9 @@ type RewrapFailure struct {
 // those KEKs' newest versions: after a customer has brought a key, changed it or
 // left, after a KMS has rotated a key, after any-of has become all-of. It is also
 // the repair: an any-of key that was made while one KMS was down gets its missing
-// wrapping. No data is touched and no key changes; keys go on serving meanwhile,
+// wrapping. Keys under a parent (see [github.com/embedvault/vault/kek.Under]) are brought under its newest key, and
+// from KEKs to parents and back as the policy says; a parent that is rewrapped takes
+// its children with it untouched. No data is touched and no key changes; keys go on serving meanwhile,
 // in this process and in others.
 //
 // A new wrapping is unwrapped and checked before it replaces an old one, which

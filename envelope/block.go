@@ -14,7 +14,7 @@ const blockFormat = 0x01
 
 // parentURIPrefix starts the URI of a context key that wraps another. Such a
 // wrapping can't be undone without a store, so no envelope may carry one.
-const parentURIPrefix = "vault-key:"
+const parentURIPrefix = keyctx.ParentURIPrefix
 
 // maxBlockLen is the length of the longest wrapped-key block.
 const maxBlockLen = 1 + 1 + 4 + 1 + 1 + keyctx.MaxWrappings*(2+keyctx.MaxURILen+2+keyctx.MaxWrappedLen)

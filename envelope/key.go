@@ -157,8 +157,12 @@ func (k *Key) release(st *state) {
 }
 
 // aead returns AES-256-GCM with random nonces under the DEK of this salt.
-func (k *Key) aead(salt []byte) (cipher.AEAD, error) {
-	st, err := k.expand(labelDEK, salt)
+func (k *Key) aead(salt []byte) (cipher.AEAD, error) { return k.aeadFor(labelDEK, salt) }
+
+// aeadFor returns AES-256-GCM with random nonces under the key that is derived for
+// this label and salt.
+func (k *Key) aeadFor(label string, salt []byte) (cipher.AEAD, error) {
+	st, err := k.expand(label, salt)
 	if err != nil {
 		return nil, err
 	}

@@ -67,8 +67,10 @@ type Choice struct {
 	// wrapped. They unwrap and never wrap. A Previous's own Previous is ignored.
 	Previous []Choice
 
-	// Parent, a strict subset of the context, makes the parent's key the KEK. It
-	// excludes KEKs.
+	// Parent, a strict subset of the context that is a key context itself, makes the
+	// key of that wider context the KEK. It excludes KEKs, and needs a store. The
+	// policy is asked for the parent's own choice in turn, which may be a Parent
+	// again: no more often than the context has pairs, less one. See [Under].
 	Parent keyctx.KeyContext
 }
 
@@ -123,7 +125,7 @@ func (c *Choice) normalizeKEKs() error {
 		switch {
 		case !keyctx.ValidURI(uri):
 			return fmt.Errorf("%w: KEKs[%d] has no valid URI (1 to %d bytes of printable ASCII)", ErrPolicy, i, keyctx.MaxURILen)
-		case strings.HasPrefix(uri, "vault-key:"):
+		case strings.HasPrefix(uri, keyctx.ParentURIPrefix):
 			return fmt.Errorf("%w: KEKs[%d] has a URI that starts with vault-key:, which is the vault's own", ErrPolicy, i)
 		case seen[uri]:
 			return fmt.Errorf("%w: two KEKs have the URI %s", ErrPolicy, uri)
@@ -133,15 +135,15 @@ func (c *Choice) normalizeKEKs() error {
 	return nil
 }
 
-// isNil reports whether w is nil or a nil pointer. A policy that reads a map of
-// *driver.KEK by tenant returns the latter for a tenant it doesn't know, and
-// asking that for its URI would panic.
-func isNil(w Wrapper) bool {
+// isNil reports whether w, a Wrapper or a Policy, is nil or a nil pointer or
+// function. A policy that reads a map of *driver.KEK by tenant returns the latter
+// for a tenant it doesn't know, and asking that for its URI would panic.
+func isNil(w any) bool {
 	if w == nil {
 		return true
 	}
 	v := reflect.ValueOf(w)
-	return v.Kind() == reflect.Pointer && v.IsNil()
+	return (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
 }
 
 // Match returns, for the wrappings of a record or an envelope, the KEKs that

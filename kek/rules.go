@@ -48,7 +48,8 @@ type Rule struct {
 	Match keyctx.KeyContext
 
 	// Choice is KEKs and Quorum. [Rules] keeps Previous itself, and knows no
-	// Parent: both must be empty in what it is given.
+	// Parent: both must be empty in what it is given. To put contexts under
+	// parents whose KEKs the rules name, put [Under] on top of them.
 	Choice Choice
 }
 

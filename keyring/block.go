@@ -62,7 +62,7 @@ func (r *Keyring) refreshAlone(ctx context.Context, s *slot, c Context, k *Key, 
 	if err != nil {
 		return nil, err
 	}
-	return r.keep(s, key, block.Purpose, block.Version, k.Block(), false, at), nil
+	return r.keep(s, key, block.Purpose, block.Version, k.Block(), false, r.checked(at)), nil
 }
 
 // loadBlock returns the key that an envelope's block carries, with a reference
@@ -94,7 +94,7 @@ func (r *Keyring) loadBlock(ctx context.Context, s *slot, c Context, f flightKey
 	if err != nil {
 		return nil, err
 	}
-	return r.keep(s, key, block.Purpose, block.Version, []byte(f.block), false, at), nil
+	return r.keep(s, key, block.Purpose, block.Version, []byte(f.block), false, r.checked(at)), nil
 }
 
 // heedStore refuses a key that the store says is shredded or disabled. A key
@@ -114,5 +114,8 @@ func (r *Keyring) heedStore(ctx context.Context, c Context, id keyctx.KeyID) err
 	if rec.ContextHash != c.Hash || rec.Purpose != keyctx.PurposeData {
 		return fmt.Errorf("%w, or: %w: key %s is not of context %s", ErrWrongContext, kek.ErrCorrupt, id.Short(), c.Hash.Short())
 	}
-	return usable(rec)
+	if err := usable(rec); err != nil {
+		return err
+	}
+	return r.heedAncestors(ctx, rec)
 }

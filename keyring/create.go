@@ -31,16 +31,18 @@ func (r *Keyring) create(ctx context.Context, s *slot, c Context, p keyctx.Purpo
 			key.Destroy()
 		}
 	}()
-	quorum, wrappings, err := r.wrapNew(ctx, c, key, r.binding(c, key.ID(), p, version))
+	fresh := r.checked(at)
+	quorum, wrappings, err := r.wrapNew(ctx, c, key, r.binding(c, key.ID(), p, version), fresh)
 	if err != nil {
 		return nil, err
 	}
 	if r.cfg.Store != nil {
 		now := time.Now().UTC()
+		parent, _ := keyctx.ParentOf(quorum, wrappings)
 		err := r.cfg.Store.InsertKey(ctx, storage.KeyRecord{
 			KeyID: key.ID(), Context: r.full(c), ContextHash: c.Hash,
 			Purpose: p, Version: version, State: storage.StateActive,
-			Quorum: quorum, Wrappings: wrappings,
+			Quorum: quorum, Wrappings: wrappings, ParentID: parent,
 			CreatedAt: now, StateChangedAt: now,
 		})
 		if errors.Is(err, storage.ErrExists) {
@@ -62,7 +64,7 @@ func (r *Keyring) create(ctx context.Context, s *slot, c Context, p keyctx.Purpo
 		return nil, err
 	}
 	done = true
-	return r.keep(s, key, p, version, block, r.cfg.Store != nil, at), nil
+	return r.keep(s, key, p, version, block, r.cfg.Store != nil, fresh), nil
 }
 
 // errOtherWasFaster is the store's ErrExists for a new key, and nobody else's: an
@@ -130,13 +132,22 @@ func (r *Keyring) supersede(ctx context.Context, rec storage.KeyRecord) {
 	_ = r.cfg.Store.UpdateKey(ctx, rec)
 }
 
-// Verify makes a round trip with every KEK that the policy names for the
-// context, and reports the first that doesn't work. It makes and stores no key.
+// Verify makes a round trip with every KEK that the policy names for the context,
+// or for the last of its parents, and reports the first that doesn't work. It makes
+// and stores no key.
 func (r *Keyring) Verify(ctx context.Context, c Context) error {
 	if r.closed.Load() {
 		return ErrClosed
 	}
 	choice, err := r.choose(ctx, c)
+	for err == nil && choice.Parent != nil { // each is a strict subset of the one before
+		if r.cfg.Store == nil {
+			return fmt.Errorf("a context under a parent: %w", ErrNoStore)
+		}
+		if c, err = r.parentContext(choice.Parent); err == nil {
+			choice, err = r.choose(ctx, c)
+		}
+	}
 	if err != nil {
 		return err
 	}

@@ -68,8 +68,12 @@ type flight struct {
 
 	waiters int // guarded by slot.mu
 
-	// How many calls are under way: what takes too long is whose fault?
+	// How many calls are under way: what takes too long is whose fault? Between two
+	// tries, and before its error is known, it is a KEK's if one was asked. Or else
+	// of which other flight, that of a parent's key, it waits for the end.
 	atKEK, atStore atomic.Int32
+	askedKEK       atomic.Bool
+	below          atomic.Pointer[flight]
 
 	key *Key // with one reference of the flight's, let go by the last waiter
 	err error
@@ -103,7 +107,27 @@ func (r *Keyring) load(ctx context.Context, c Context, f flightKey) (*Key, error
 	if err != nil {
 		return nil, err
 	}
+	if above, ok := ctx.Value(flightInCtx{}).(*flight); ok {
+		above.below.Store(fl)
+		defer func() {
+			above.askedKEK.CompareAndSwap(false, fl.askedKEK.Load())
+			above.below.Store(nil)
+		}()
+	}
 	return r.wait(ctx, s, fl)
+}
+
+// deepest returns the flight that fl waits for in the end, itself if for none. A
+// policy that calls the keyring could make flights wait in a circle: there is a limit.
+func (fl *flight) deepest() *flight {
+	for range 2 * maxAncestors { // a parent's newest key takes two
+		below := fl.below.Load()
+		if below == nil {
+			break
+		}
+		fl = below
+	}
+	return fl
 }
 
 // join makes the caller a waiter of the flight f.
@@ -250,15 +274,18 @@ func (r *Keyring) abandon(ctx context.Context, s *slot, fl *flight) (*Key, error
 	if r.closed.Load() {
 		return nil, ErrClosed
 	}
-	err := ctx.Err()
-	if err != nil && !errors.Is(context.Cause(ctx), errStale) {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if err != nil && !errors.Is(cause, errStale) && !errors.Is(cause, errLoadTimeout) {
 		return nil, fmt.Errorf("waiting for a key: %w", err)
 	}
+	fl = fl.deepest()
 	switch {
 	case fl.atKEK.Load() > 0:
 		return nil, fmt.Errorf("waiting for a key: %w: %w", kek.ErrUnavailable, errLoadTimeout)
 	case fl.atStore.Load() > 0:
 		return nil, fmt.Errorf("waiting for a key: %w: %w", storage.ErrUnavailable, errLoadTimeout)
+	case fl.askedKEK.Load():
+		return nil, fmt.Errorf("waiting for a key: %w: %w", kek.ErrUnavailable, errLoadTimeout)
 	}
 	return nil, fmt.Errorf("waiting for a key: %w", errLoadTimeout)
 }

@@ -93,6 +93,7 @@ func (r *Keyring) loadActive(ctx context.Context, s *slot, c Context, p keyctx.P
 		if err == nil || errors.Is(err, storage.ErrNotFound) {
 			r.heed(ctx, s, p, rec, err == nil)
 		}
+		var key *Key
 		var next uint32
 		switch {
 		case errors.Is(err, storage.ErrNotFound):
@@ -106,14 +107,17 @@ func (r *Keyring) loadActive(ctx context.Context, s *slot, c Context, p keyctx.P
 				return nil, err
 			}
 		}
-		var key *Key
+		if next == 0 {
+			key, err = r.newest(ctx, s, c, rec, at, force)
+			if next = r.successorUnder(s, rec, err); next != 0 {
+				r.deactivate(s, p)
+			}
+		}
 		if next != 0 {
 			key, err = r.create(ctx, s, c, p, next)
 			if errors.Is(err, errOtherWasFaster) {
 				continue // another process was faster: its key is the key
 			}
-		} else {
-			key, err = r.unwrapRecord(ctx, s, c, rec, at, force)
 		}
 		if err != nil {
 			return nil, err
@@ -164,6 +168,30 @@ func (r *Keyring) successor(rec storage.KeyRecord, c Context, p keyctx.Purpose) 
 	}
 }
 
+// newest returns the key of a context's newest record, which is active, with a
+// reference for the caller. A wrapping key is loaded in the flight of those who need
+// it to read what is under it: so that there is one call to the KMS, whoever comes
+// first.
+func (r *Keyring) newest(ctx context.Context, s *slot, c Context, rec storage.KeyRecord, at instant, force bool) (*Key, error) {
+	if rec.Purpose == keyctx.PurposeWrapping {
+		return r.load(ctx, c, flightKey{purpose: rec.Purpose, id: rec.KeyID, op: opByID, force: force})
+	}
+	return r.unwrapRecord(ctx, s, c, rec, at, force)
+}
+
+// successorUnder says which version to make because rec, the newest, is under a key
+// that was shredded, as err says, and so is as dead as if it were shredded itself;
+// 0 if it isn't. What is cached of it is dropped.
+func (r *Keyring) successorUnder(s *slot, rec storage.KeyRecord, err error) uint32 {
+	if err == nil || rec.ParentID.IsZero() || !isTombstone(err) || rec.Version == ^uint32(0) {
+		return 0
+	}
+	if k := s.find(rec.Purpose, rec.KeyID); k != nil {
+		r.cache.drop(k)
+	}
+	return rec.Version + 1
+}
+
 // loadByID returns a stored key, with a reference for the caller.
 func (r *Keyring) loadByID(ctx context.Context, s *slot, c Context, f flightKey) (*Key, error) {
 	if r.cfg.Store == nil {
@@ -197,7 +225,7 @@ func usable(rec storage.KeyRecord) error {
 	case storage.StateDisabled:
 		return fmt.Errorf("%w: %s", ErrKeyDisabled, rec.KeyID.Short())
 	case storage.StateShredded:
-		return fmt.Errorf("%w: %s", ErrKeyShredded, rec.KeyID.Short())
+		return tombstone{rec.KeyID}
 	}
 	return fmt.Errorf("%w: key %s has %v", storage.ErrCorrupt, rec.KeyID.Short(), rec.State)
 }
@@ -206,13 +234,42 @@ func usable(rec storage.KeyRecord) error {
 // checked, from the cache if it is there and has time left, unless force. It
 // has a reference for the caller.
 func (r *Keyring) unwrapRecord(ctx context.Context, s *slot, c Context, rec storage.KeyRecord, at instant, force bool) (*Key, error) {
-	block, err := r.blockOf(rec.Purpose, rec.Version, rec.Quorum, rec.Wrappings)
+	k, err := r.unwrapOnce(ctx, s, c, rec, at, force)
+	for range 3 {
+		if err == nil || !final(err) {
+			break
+		}
+		// Was the key rewrapped since its record was read, and the KEK dropped, or
+		// the parent's version retired, that it was under? Then that was no verdict.
+		now, readErr := r.cfg.Store.GetKey(ctx, rec.KeyID)
+		if readErr != nil || now.Revision == rec.Revision || usable(now) != nil || now.KeyID != rec.KeyID ||
+			now.ContextHash != rec.ContextHash || now.Purpose != rec.Purpose || now.Version != rec.Version {
+			break
+		}
+		rec = now
+		k, err = r.unwrapOnce(ctx, s, c, rec, at, force)
+	}
+	return k, err
+}
+
+func (r *Keyring) unwrapOnce(ctx context.Context, s *slot, c Context, rec storage.KeyRecord, at instant, force bool) (*Key, error) {
+	parent, err := parentID(rec)
+	if err != nil {
+		return nil, err
+	}
+	if !parent.IsZero() {
+		return r.unwrapUnder(ctx, s, c, rec, parent, at)
+	}
+	block, err := r.blockFor(ctx, c, rec)
 	if err != nil {
 		return nil, err
 	}
 	if !force {
 		if k := s.find(rec.Purpose, rec.KeyID); k != nil && k.inStore.Load() && at.since(k.fresh.Load().loaded) < r.cfg.TTL && k.carries(block) && k.acquire() {
 			r.touchState(k, at)
+			if block == nil {
+				r.withoutBlock(k)
+			}
 			return k, nil
 		}
 	}
@@ -220,30 +277,35 @@ func (r *Keyring) unwrapRecord(ctx context.Context, s *slot, c Context, rec stor
 		id: rec.KeyID, purpose: rec.Purpose, version: rec.Version,
 		quorum: rec.Quorum, wrappings: rec.Wrappings,
 	})
-	if err != nil && final(err) {
-		// Was the key rewrapped since its record was read, and the KEK dropped that
-		// it was under? Then that was no verdict.
-		now, readErr := r.cfg.Store.GetKey(ctx, rec.KeyID)
-		if readErr == nil && now.Revision != rec.Revision && now.ContextHash == rec.ContextHash && usable(now) == nil {
-			if block, err = r.blockOf(now.Purpose, now.Version, now.Quorum, now.Wrappings); err != nil {
-				return nil, err
-			}
-			k, err = r.unwrap(ctx, c, wrapped{
-				id: rec.KeyID, purpose: rec.Purpose, version: rec.Version,
-				quorum: now.Quorum, wrappings: now.Wrappings,
-			})
-		}
-	}
 	if err != nil {
 		return nil, err
 	}
-	return r.keep(s, k, rec.Purpose, rec.Version, block, true, at), nil
+	kept := r.keep(s, k, rec.Purpose, rec.Version, block, true, r.checked(at))
+	if block == nil {
+		r.withoutBlock(kept)
+	}
+	return kept, nil
+}
+
+// blockFor returns the block that self-contained envelopes of a stored key carry,
+// or nil if they are not to be made: also where the policy has since given its
+// context a parent.
+func (r *Keyring) blockFor(ctx context.Context, c Context, rec storage.KeyRecord) ([]byte, error) {
+	block, err := r.blockOf(rec.Purpose, rec.Version, rec.Quorum, rec.Wrappings)
+	if block == nil || err != nil {
+		return nil, err
+	}
+	choice, err := r.choose(ctx, c)
+	if err != nil || choice.Parent != nil {
+		return nil, err
+	}
+	return block, nil
 }
 
 // blockOf returns the block that self-contained envelopes of a stored key
 // carry, or nil if they are not to be made.
 func (r *Keyring) blockOf(p keyctx.Purpose, version uint32, q keyctx.Quorum, ws []keyctx.Wrapping) ([]byte, error) {
-	if p != keyctx.PurposeData || !r.cfg.KeepBlocks && r.cfg.Store != nil {
+	if _, under := keyctx.ParentOf(q, ws); under || p != keyctx.PurposeData || !r.cfg.KeepBlocks && r.cfg.Store != nil {
 		return nil, nil
 	}
 	return envelope.Block{Purpose: p, Version: version, Quorum: q, Wrappings: ws}.Append(nil)
@@ -251,13 +313,13 @@ func (r *Keyring) blockOf(p keyctx.Purpose, version uint32, q keyctx.Quorum, ws 
 
 // keep puts a checked key into the cache and returns it with a reference for
 // the caller.
-func (r *Keyring) keep(s *slot, key *envelope.Key, p keyctx.Purpose, version uint32, block []byte, inStore bool, at instant) *Key {
+func (r *Keyring) keep(s *slot, key *envelope.Key, p keyctx.Purpose, version uint32, block []byte, inStore bool, fresh *freshness) *Key {
 	k := &Key{Key: key, slot: s, purpose: p, version: version}
 	if block != nil {
 		k.block.Store(&block)
 	}
 	k.inStore.Store(inStore)
-	k.fresh.Store(r.checked(at))
+	k.fresh.Store(fresh)
 	k.refs.Store(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -278,7 +340,8 @@ func (r *Keyring) activate(s *slot, k *Key, at instant, epoch uint64) {
 	if s.epoch != epoch || s.find(k.purpose, k.ID()) != k {
 		return // or it was evicted already
 	}
-	s.active[k.purpose].Store(&activeKey{key: k, seen: at, rereadAfter: spread(r.cfg.ActiveKeyTTL, 0.5, 0.9)})
+	seen := older(at, k.fresh.Load().state) // of a key under a parent also its parent's
+	s.active[k.purpose].Store(&activeKey{key: k, seen: seen, rereadAfter: spread(r.cfg.ActiveKeyTTL, 0.5, 0.9)})
 }
 
 // deactivate makes the context seal under nothing until it is loaded again.

@@ -20,7 +20,7 @@ const (
 	RewrapCurrent Rewrapped = iota + 1 // it was wrapped as it should be
 	RewrapMoved                        // it is wrapped anew, as it should be
 	RewrapPartly                       // the same, save that one or more KEKs of an any-of took no part
-	RewrapNothing                      // it has no wrappings: it was shredded or deleted
+	RewrapNothing                      // it has no wrappings, or what it is wrapped under has none: shredded or deleted
 )
 
 // RewrapOptions are the options of a [Rewrapping].
@@ -37,6 +37,7 @@ type Rewrapping struct {
 
 	mu        sync.Mutex // guards what follows
 	primaries map[string]primary
+	parents   map[keyctx.Hash]newestParent
 	batches   map[batchKey]*batch // that take more items
 }
 
@@ -52,12 +53,13 @@ const primaryFor = time.Minute
 // NewRewrapping returns a Rewrapping, which is good for as long as the keyring
 // is.
 func (r *Keyring) NewRewrapping(o RewrapOptions) *Rewrapping {
-	return &Rewrapping{r: r, opts: o, primaries: map[string]primary{}, batches: map[batchKey]*batch{}}
+	return &Rewrapping{r: r, opts: o, primaries: map[string]primary{}, parents: map[keyctx.Hash]newestParent{}, batches: map[batchKey]*batch{}}
 }
 
 // Rewrap wraps the key of a record under the KEKs that the policy chooses for
-// its context, under their newest versions, and keeps it in no other way. The
-// key itself, and so every message under it, stays as it is.
+// its context, under their newest versions, or under the newest key of its parent,
+// and keeps it in no other way. The key itself, and so every message under it, stays
+// as it is.
 //
 // It writes nothing before what it is going to write has been unwrapped and is
 // the key: at least one wrapping of an any-of, all of an all-of. It replaces
@@ -96,6 +98,8 @@ func (j *Rewrapping) Rewrap(ctx context.Context, rec storage.KeyRecord) (did Rew
 			return RewrapNothing, nil
 		case readErr != nil:
 			return 0, fmt.Errorf("reading key %s: %w", rec.KeyID.Short(), readErr)
+		case now.Revision == rec.Revision && isTombstone(err):
+			return RewrapNothing, nil // what it is wrapped under is gone for good
 		case now.Revision == rec.Revision && !errors.Is(err, errOvertaken):
 			return 0, err
 		}
@@ -149,6 +153,9 @@ func (j *Rewrapping) rewrap(ctx context.Context, rec storage.KeyRecord) (did Rew
 	if errors.Is(err, errOvertaken) {
 		return 0, err
 	}
+	if isTombstone(err) {
+		return 0, err // of what it is, or was, wrapped under
+	}
 	event := Event{
 		Kind: KeyRewrapped, ContextHash: rec.ContextHash, Context: rec.Context.WithoutNamespace(),
 		KeyID: rec.KeyID, Err: err, Duration: time.Since(start),
@@ -181,6 +188,7 @@ func (j *Rewrapping) carryOut(ctx context.Context, p plan) (partly bool, err err
 		return false, errOvertaken
 	}
 	rec := p.rec
+	rec.ParentID, _ = keyctx.ParentOf(p.choice.Quorum, wrappings)
 	rec.Quorum, rec.Wrappings, rec.RewrappedAt = p.choice.Quorum, wrappings, time.Now().UTC()
 	err = j.r.cfg.Store.UpdateKey(ctx, rec)
 	if errors.Is(err, storage.ErrVersionConflict) || errors.Is(err, storage.ErrNotFound) {
@@ -202,6 +210,14 @@ type plan struct {
 
 	parts   []planned // by KEK of the choice
 	current bool      // there is nothing to do
+
+	// Of a key that is wrapped under a parent: under which key, of which context.
+	under     keyctx.KeyID
+	oldParent Context
+
+	// Of one that is to be: under the key of which context, and which one that is.
+	parent Context
+	newest keyctx.KeyID // zero: it will be made
 }
 
 // planned is what is to be done with one KEK's wrapping that is there.
@@ -220,6 +236,9 @@ func (j *Rewrapping) plan(ctx context.Context, rec storage.KeyRecord) (p plan, e
 		return p, fmt.Errorf("%w: key %s is %v and has no wrappings", storage.ErrCorrupt, rec.KeyID.Short(), rec.State)
 	}
 	if p.choice, err = j.r.choose(ctx, p.c); err != nil {
+		return p, err
+	}
+	if planned, err := j.planUnder(ctx, &p); planned || err != nil {
 		return p, err
 	}
 	if p.olds, err = p.choice.Match(rec.Quorum, rec.Wrappings); err != nil {

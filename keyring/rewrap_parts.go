@@ -19,6 +19,11 @@ func (j *Rewrapping) wrappings(ctx context.Context, p plan) (ws []keyctx.Wrappin
 	key := newShown(func() (*envelope.Key, error) { return j.unwrapOld(ctx, p) })
 	defer key.destroy()
 	switch {
+	case p.choice.Parent != nil:
+		var k *envelope.Key
+		if k, err = key.get(ctx); err == nil {
+			ws, err = j.underNewest(ctx, p, k)
+		}
 	case p.choice.Quorum == keyctx.AnyOf:
 		ws, partly, err = j.anyOf(ctx, p, key)
 	case p.sameMembers():
@@ -74,6 +79,9 @@ func (s *shown) destroy() {
 
 // unwrapOld returns the key that the record holds.
 func (j *Rewrapping) unwrapOld(ctx context.Context, p plan) (key *envelope.Key, err error) {
+	if !p.under.IsZero() {
+		return j.unwrapOldChild(ctx, p)
+	}
 	w := wrapped{
 		id: p.rec.KeyID, purpose: p.rec.Purpose, version: p.rec.Version,
 		quorum: p.rec.Quorum, wrappings: p.rec.Wrappings,

@@ -17,6 +17,9 @@ func atStore(ctx context.Context) (left func()) {
 }
 
 func atKEK(ctx context.Context) (left func()) {
+	if fl, ok := ctx.Value(flightInCtx{}).(*flight); ok {
+		fl.askedKEK.Store(true)
+	}
 	return at(ctx, func(fl *flight) *atomic.Int32 { return &fl.atKEK })
 }
 

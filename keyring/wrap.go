@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -36,7 +37,8 @@ func (r *Keyring) choose(ctx context.Context, c Context) (choice kek.Choice, err
 		return kek.Choice{}, fmt.Errorf("choosing KEKs for context %s: %w", c.Hash.Short(), err)
 	}
 	if choice.Parent != nil {
-		return kek.Choice{}, fmt.Errorf("%w: this version knows no keys under a Parent", kek.ErrPolicy)
+		choice.Parent = choice.Parent.Clone() // it may be the policy's own map
+		choice.Quorum = keyctx.AnyOf
 	}
 	return choice, nil
 }
@@ -63,16 +65,20 @@ func (r *Keyring) each(keks []kek.Wrapper, f func(i int) error) []error {
 	return errs
 }
 
-// wrapNew wraps a new key under the KEKs that the policy chooses for its context,
-// and asks the policy again before it is done: a rule that is changed while the
-// KMS is asked must not leave a new key under KEKs that are no longer named.
-func (r *Keyring) wrapNew(ctx context.Context, c Context, key *envelope.Key, b kek.Binding) (keyctx.Quorum, []keyctx.Wrapping, error) {
+// wrapNew wraps a new key under the KEKs, or the parent, that the policy chooses for
+// its context, and asks the policy again before it is done: a rule that is changed
+// while the KMS is asked must not leave a new key under KEKs that are no longer
+// named. fresh is lowered to what it is of a key under a parent.
+func (r *Keyring) wrapNew(ctx context.Context, c Context, key *envelope.Key, b kek.Binding, fresh *freshness) (keyctx.Quorum, []keyctx.Wrapping, error) {
 	for range 3 {
 		choice, err := r.choose(ctx, c)
 		if err != nil {
 			return 0, nil, err
 		}
-		wrappings, err := r.wrap(ctx, choice, key, b, !r.cfg.SkipWrapCheck)
+		if choice.Parent != nil && r.cfg.KeepBlocks && b.Purpose == keyctx.PurposeData && r.cfg.Store != nil {
+			return 0, nil, fmt.Errorf("%w: context %s", ErrNoSelfContained, c.Hash.Short())
+		}
+		wrappings, err := r.wrapChosen(ctx, choice, key, b, fresh)
 		if err != nil {
 			return 0, nil, fmt.Errorf("wrapping a new key of context %s: %w", c.Hash.Short(), err)
 		}
@@ -87,9 +93,17 @@ func (r *Keyring) wrapNew(ctx context.Context, c Context, key *envelope.Key, b k
 	return 0, nil, fmt.Errorf("%w: what it says for context %s changes all the time", kek.ErrPolicy, c.Hash.Short())
 }
 
+// wrapChosen wraps a new key under what was chosen.
+func (r *Keyring) wrapChosen(ctx context.Context, choice kek.Choice, key *envelope.Key, b kek.Binding, fresh *freshness) ([]keyctx.Wrapping, error) {
+	if choice.Parent != nil {
+		return r.wrapUnder(ctx, choice.Parent, key, b, fresh)
+	}
+	return r.wrap(ctx, choice, key, b, !r.cfg.SkipWrapCheck)
+}
+
 // sameKEKs reports whether two choices wrap keys alike.
 func sameKEKs(a, b kek.Choice) bool {
-	return a.Quorum == b.Quorum && len(a.KEKs) == len(b.KEKs) && !slices.ContainsFunc(a.KEKs, func(w kek.Wrapper) bool {
+	return a.Quorum == b.Quorum && maps.Equal(a.Parent, b.Parent) && len(a.KEKs) == len(b.KEKs) && !slices.ContainsFunc(a.KEKs, func(w kek.Wrapper) bool {
 		return indexOf(b.KEKs, w.URI()) < 0
 	})
 }

@@ -40,12 +40,15 @@ const (
 	HashivaultFile = "hashivault_v1.json"
 )
 
+// ChildKeyFile came after those.
+const ChildKeyFile = "childkey_v1.json"
+
 // Files lists every file of vectors.
 func Files() []string {
 	return []string{
 		EnvelopeFile, KeyContextFile, BlockFile, TextFile, ObjectFile,
 		DataKeyFile, StreamHeaderFile, KeysetFile, BindingFile, UnwrapFile,
-		AWSKMSFile, GCPKMSFile, AzureKVFile, HashivaultFile,
+		AWSKMSFile, GCPKMSFile, AzureKVFile, HashivaultFile, ChildKeyFile,
 	}
 }
 
@@ -194,4 +197,21 @@ type Unwrap struct {
 	Quorum    uint8      `json:"quorum"`
 	Wrappings []Wrapping `json:"wrappings"`
 	Unwrapped []Hex      `json:"unwrapped"` // of each wrapping, where its KEK unwraps it
+}
+
+// ChildKey is a vector of [ChildKeyFile]: from the wrappings of a record to a context
+// key that is wrapped under another, Parent: the one that the policy's projection of
+// the context names. Salt, WrappingKey (derived from the parent's) and Nonce are those
+// of a wrapping that was made well, also where it was then spoiled.
+type ChildKey struct {
+	Name   string `json:"name"`
+	Result Result `json:"result"`
+	Key
+	Parent      Key        `json:"parent"`
+	Binding     Hex        `json:"binding"`
+	Salt        Hex        `json:"salt"`
+	WrappingKey Hex        `json:"wrapping_key"`
+	Nonce       Hex        `json:"nonce"`
+	Quorum      uint8      `json:"quorum"`
+	Wrappings   []Wrapping `json:"wrappings"`
 }

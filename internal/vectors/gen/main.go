@@ -79,7 +79,8 @@ func allCases() func(yield func(string, []any) bool) {
 			yield(vectors.AWSKMSFile, nil) &&
 			yield(vectors.GCPKMSFile, nil) &&
 			yield(vectors.AzureKVFile, nil) &&
-			yield(vectors.HashivaultFile, nil)
+			yield(vectors.HashivaultFile, nil) &&
+			yield(vectors.ChildKeyFile, list(childKeyCases()))
 	}
 }
 
