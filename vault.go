@@ -53,6 +53,7 @@ type Vault struct {
 	legacy      atomic.Uint64
 	eventErrors atomic.Uint64
 	sweepErrors atomic.Uint64
+	shredErrors atomic.Uint64
 }
 
 // New returns a vault. It does no I/O: a KMS or a database that can't be
@@ -74,6 +75,9 @@ func New(cfg Config) (*Vault, error) {
 	}
 	if cfg.Store != nil && !cfg.NoBackground && cfg.SweepEvery > 0 {
 		v.running.Go(func() { v.sweeper(root) })
+	}
+	if cfg.Store != nil && !cfg.NoBackground {
+		v.running.Go(func() { v.shredder(root) })
 	}
 	return v, nil
 }
@@ -179,6 +183,7 @@ type Stats struct {
 	LegacyDecrypts uint64 // calls of Config.Legacy
 	EventErrors    uint64 // failures of Config.OnEvent
 	SweepErrors    uint64 // failures of the background sweep
+	ShredErrors    uint64 // failures of shreddings in the background
 }
 
 // KEKStats counts the calls to one KEK.
@@ -205,6 +210,7 @@ func (v *Vault) Stats() Stats {
 		LegacyDecrypts: v.legacy.Load(),
 		EventErrors:    v.eventErrors.Load(),
 		SweepErrors:    v.sweepErrors.Load(),
+		ShredErrors:    v.shredErrors.Load(),
 	}
 	for uri, k := range ring.KEKs {
 		s.KEKs[uri] = KEKStats(k)
