@@ -68,3 +68,16 @@ func (r *Keyring) heedPredecessor(ctx context.Context, rec storage.KeyRecord, ma
 	}
 }
 
+
+// Reread asks the store for the key under which this context's data is sealed now,
+// whatever is cached: another process may have rotated a moment ago. The caller must
+// [Key.Release] it.
+func (r *Keyring) Reread(ctx context.Context, c Context, p keyctx.Purpose) (*Key, error) {
+	if r.closed.Load() {
+		return nil, ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return r.load(ctx, c, flightKey{purpose: p, op: opActive})
+}
