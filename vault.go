@@ -90,6 +90,7 @@ func (v *Vault) ringConfig() keyring.Config {
 		TTL:                v.cfg.Cache.TTL,
 		ActiveKeyTTL:       v.cfg.Cache.ActiveKeyTTL,
 		StaleIfUnavailable: v.cfg.Cache.StaleIfUnavailable,
+		RotateAfter:        v.cfg.RotateAfter,
 		CallTimeout:        v.cfg.KEKCalls.Timeout,
 		LoadTimeout:        3 * v.cfg.KEKCalls.Timeout,
 		KEKConcurrency:     v.cfg.KEKCalls.Concurrency,

@@ -68,7 +68,6 @@ func (r *Keyring) heedPredecessor(ctx context.Context, rec storage.KeyRecord, ma
 	}
 }
 
-
 // Reread asks the store for the key under which this context's data is sealed now,
 // whatever is cached: another process may have rotated a moment ago. The caller must
 // [Key.Release] it.

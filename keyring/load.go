@@ -112,7 +112,7 @@ func (r *Keyring) loadActive(ctx context.Context, s *slot, c Context, p keyctx.P
 			if errors.Is(err, errOtherWasFaster) {
 				continue // another process was faster: its key is the key
 			}
-		} else {
+		} else if key = r.rotateByAge(ctx, s, c, rec); key == nil {
 			key, err = r.unwrapRecord(ctx, s, c, rec, at, force)
 		}
 		if err != nil {
