@@ -63,7 +63,7 @@ func (r *Keyring) heedPredecessor(ctx context.Context, rec storage.KeyRecord, ma
 		if err != nil {
 			return fmt.Errorf("disabling key %s: %w", made.ID().Short(), err)
 		}
-		r.cache.drop(made)
+		r.Forget(rec.ContextHash)
 		return fmt.Errorf("%w: %s, while its next version was made", ErrKeyDisabled, rec.KeyID.Short())
 	}
 }
