@@ -82,7 +82,7 @@ func TestRotationStorm(t *testing.T) {
 // them. A few are rotated at a time, and the calls don't wait.
 func TestRotationBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, rotateAfter(time.Hour), func(c *keyring.Config) { c.Size, c.TTL = 2000, 48 * time.Hour })
+		w := newWorld(t, rotateAfter(time.Hour), func(c *keyring.Config) { c.Size, c.TTL = 2000, 48*time.Hour })
 		for i := range 500 {
 			active(t, w, customer(i))
 		}
