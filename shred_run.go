@@ -90,7 +90,7 @@ func (s *shredRun) plan(ctx context.Context, name string) ([]ShreddedKey, error)
 	}
 	_, err = s.v.cfg.Store.PutSystem(ctx, storage.SystemRecord{Name: name, Value: value})
 	if errors.Is(err, storage.ErrExists) {
-		s.sweep = shredSweep{} // from the beginning, once that is carried out
+		s.sweep = shredSweep{sweeps: s.sweep.sweeps} // from the beginning, once that is carried out
 		return s.v.readShredPage(ctx, name)
 	}
 	if err != nil {
@@ -156,6 +156,7 @@ type shredSweep struct {
 	wide   bool // past the context that is exactly match
 	cursor string
 	found  bool // some, since it began
+	sweeps int  // that found some
 }
 
 // next returns some keys; none if there is none in all.
@@ -176,7 +177,9 @@ func (w *shredSweep) next(ctx context.Context, s *shredRun) ([]ShreddedKey, erro
 			if !w.found {
 				return nil, nil
 			}
-			*w = shredSweep{}
+			if *w = (shredSweep{sweeps: w.sweeps + 1}); w.sweeps == maxRounds {
+				return nil, fmt.Errorf("%w: there are new keys all the time; call it again", ErrVersionConflict)
+			}
 		} else if w.cursor == "" {
 			w.wide = true
 		}
