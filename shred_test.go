@@ -310,25 +310,38 @@ func TestTwoOperatorsShredManyKeys(t *testing.T) {
 	}
 }
 
-// A key made by another process while the shredding runs is destroyed too.
+// A key that another process makes while the shredding runs, after its contexts were
+// listed, is destroyed too.
 func TestShredTakesKeysMadeMeanwhile(t *testing.T) {
 	v := vaulttest.New(t)
-	peer := peerOf(t, v)
 	ok(t, v.Prepare(t.Context(), orgA))
 	var sealed []byte
-	v.Store.SetFault(func(op string) error {
-		if op == "UpdateKey" {
-			v.Store.SetFault(nil)
-			sealed = must(peer.Encrypt(context.Background(), userA, []byte("x"), nil))(t)
-		}
-		return nil
+	shredder := vaulttest.New(t, func(c *vault.Config) {
+		c.KEK, c.Store = v.KEK.Peer(), &afterList{Store: v.Store, then: func() {
+			sealed = must(v.Encrypt(context.Background(), userA, []byte("x"), nil))(t)
+		}}
 	})
-	r := must(v.Shred(t.Context(), orgA, vault.ShredOptions{}))(t)
+	r := must(shredder.Shred(t.Context(), orgA, vault.ShredOptions{}))(t)
 	if r.Keys != 2 {
 		t.Errorf("receipt %+v", r)
 	}
-	wantClass(t, second(v.Decrypt(t.Context(), userA, sealed, nil)), "ErrKeyShredded")
+	wantClass(t, second(shredder.Decrypt(t.Context(), userA, sealed, nil)), "ErrKeyShredded")
 	ok(t, v.VerifyShred(t.Context(), r))
+}
+
+// afterList does something once, after many contexts were listed.
+type afterList struct {
+	storage.Store
+	then func()
+}
+
+func (s *afterList) ListKeys(ctx context.Context, q storage.KeyQuery) (storage.KeyPage, error) {
+	page, err := s.Store.ListKeys(ctx, q)
+	if then := s.then; then != nil && len(q.Contexts.Match) > 0 {
+		s.then = nil
+		then()
+	}
+	return page, err
 }
 
 // A load that began before the shredding doesn't bring the key into the cache.
