@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/embedvault/vault/storage"
@@ -33,12 +34,15 @@ type shredRun struct {
 	failed map[KeyID]bool // can't be destroyed now, and stand in no page more than once
 	lost   error          // the first event that wasn't recorded
 	errs   *tally
+
+	done     atomic.Int64 // keys destroyed
+	progress func(int64)  // nil: nobody wants to know
 }
 
 // carryOutShred destroys the keys of a shredding, writes the receipt and forgets the
 // note.
-func (v *Vault) carryOutShred(ctx context.Context, n *shredNote) (ShredReceipt, error) {
-	run := &shredRun{v: v, n: n, failed: map[KeyID]bool{}, errs: new(tally)}
+func (v *Vault) carryOutShred(ctx context.Context, n *shredNote, progress func(int64)) (ShredReceipt, error) {
+	run := &shredRun{v: v, n: n, failed: map[KeyID]bool{}, errs: new(tally), progress: progress}
 	for page := 0; ; page++ {
 		last, err := run.page(ctx, page)
 		if err != nil {
@@ -108,6 +112,9 @@ func (s *shredRun) destroy(ctx context.Context, keys []ShreddedKey) error {
 	filter := s.v.contexts(s.n.Match, false)
 	err := each(ctx, keys, defaultConcurrency, new(pacer), func(ctx context.Context, key ShreddedKey) error {
 		changed, err := s.destroyOne(ctx, key, filter)
+		if changed {
+			s.done.Add(1)
+		}
 		switch {
 		case changed && err != nil:
 			unrecorded.add(false, err)
@@ -121,6 +128,9 @@ func (s *shredRun) destroy(ctx context.Context, keys []ShreddedKey) error {
 	})
 	if s.lost == nil {
 		s.lost = unrecorded.err()
+	}
+	if s.progress != nil {
+		s.progress(s.done.Load())
 	}
 	return err
 }

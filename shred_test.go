@@ -2,6 +2,8 @@ package vault_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -165,7 +167,11 @@ func TestShredNowAfterAll(t *testing.T) {
 	v := vaulttest.New(t)
 	ok(t, v.Prepare(t.Context(), orgA))
 	waiting := must(v.Shred(vault.WithActor(t.Context(), "first"), orgA, vault.ShredOptions{After: time.Hour}))(t)
-	r := must(v.Shred(vault.WithActor(t.Context(), "second"), orgA, vault.ShredOptions{}))(t)
+	var progress []int64
+	r := must(v.Shred(vault.WithActor(t.Context(), "second"), orgA, vault.ShredOptions{Progress: func(n int64) { progress = append(progress, n) }}))(t)
+	if len(progress) != 1 || progress[0] != 1 {
+		t.Errorf("progress %v", progress)
+	}
 	if r.ID != waiting.ID || r.Actor != "second" || r.Keys != 1 {
 		t.Errorf("receipt %+v", r)
 	}
@@ -418,6 +424,24 @@ func TestVerifyShred(t *testing.T) {
 	now := must(v.Store.GetKey(t.Context(), rec.KeyID))(t)
 	ok(t, v.Store.DeleteKey(t.Context(), rec.KeyID, now.Revision))
 	wantErr(t, v.VerifyShred(t.Context(), r), vault.ErrReceipt)
+}
+
+// The digest, put together by hand.
+func TestShredDigestAsSpecified(t *testing.T) {
+	v := vaulttest.New(t, func(c *vault.Config) { c.Namespace = "billing" })
+	ok(t, v.Prepare(t.Context(), orgA, userA))
+	r := must(v.Shred(vault.WithActor(t.Context(), "op"), orgA, vault.ShredOptions{Reason: "why"}))(t)
+	u16 := func(s string) string { return fmt.Sprintf("%c%c%s", 0, len(s), s) }
+	be := func(n uint64, size int) string { return string(binary.BigEndian.AppendUint64(nil, n)[8-size:]) }
+	hash := hashIn(t, orgA, "billing")
+	text := "vault/v1/shred" + string(r.ID[:]) + string(hash[:]) + u16("billing") + u16("op") + u16("why") +
+		be(uint64(r.RequestedAt.UnixMicro()), 8) + be(uint64(r.ShreddedAt.UnixMicro()), 8)
+	for _, k := range r.KeyList {
+		text += string(k.ContextHash[:]) + be(uint64(k.Purpose), 1) + be(uint64(k.Version), 4) + string(k.KeyID[:])
+	}
+	if want := fmt.Sprintf("%x", sha256.Sum256([]byte(text+be(2, 8)))); r.Digest != want || len(r.KeyList) != 2 {
+		t.Errorf("digest %s, want %s", r.Digest, want)
+	}
 }
 
 // A store that gives another customer's record, or a note that names one, is not
