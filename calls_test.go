@@ -8,7 +8,9 @@ import (
 )
 
 // firstErr is the error that an iteration ends with, or nil.
-func firstErr(seq iter.Seq2[vault.Metadata, error]) error {
+func firstErr(seq iter.Seq2[vault.Metadata, error]) error { return firstErrOf(seq) }
+
+func firstErrOf[T any](seq iter.Seq2[T, error]) error {
 	for _, err := range seq {
 		if err != nil {
 			return err
@@ -117,10 +119,31 @@ func scopeCalls(t testing.TB, v *vault.Vault, sc *vault.Scope, given ...samples)
 func otherCalls(t testing.TB, v *vault.Vault) map[string]func() error {
 	ctx := t.Context()
 	return map[string]func() error{
-		"Lookup":  func() error { _, err := v.Lookup(ctx, vault.ID{1}); return err },
-		"Sweep":   func() error { _, err := v.Sweep(ctx); return err },
-		"Rewrap":  func() error { _, err := v.Rewrap(ctx, vault.RewrapOptions{All: true}); return err },
-		"Check":   func() error { return v.Check(ctx) },
+		"Lookup": func() error { _, err := v.Lookup(ctx, vault.ID{1}); return err },
+		"Sweep":  func() error { _, err := v.Sweep(ctx); return err },
+		"Rewrap": func() error { _, err := v.Rewrap(ctx, vault.RewrapOptions{All: true}); return err },
+		"Check":  func() error { return v.Check(ctx) },
+
+		"Keys":          func() error { return firstErrOf(v.Keys(ctx, vault.KeyFilter{All: true})) },
+		"Disable":       func() error { return second(v.Disable(ctx, orgB)) },
+		"Enable":        func() error { return second(v.Enable(ctx, orgB)) },
+		"Shred":         func() error { return second(v.Shred(ctx, orgB, vault.ShredOptions{})) },
+		"CancelShred":   func() error { return v.CancelShred(ctx, vault.ID{1}) },
+		"PendingShreds": func() error { return second(v.PendingShreds(ctx)) },
+		"RunShreds":     func() error { return second(v.RunShreds(ctx)) },
+		"ShredReceipts": func() error { return firstErrOf(v.ShredReceipts(ctx)) },
+		"ShreddedKeys": func() error {
+			return firstErrOf(v.ShreddedKeys(ctx, vault.ShredReceipt{ID: vault.ID{1}, Keys: 1}))
+		},
+		"VerifyShred": func() error { return v.VerifyShred(ctx, vault.ShredReceipt{}) },
+		"ReencryptObjects": func() error {
+			return second(v.ReencryptObjects(ctx, vault.ReencryptOptions{All: true}))
+		},
+		"NeedsReencrypt": func() error { return second(v.NeedsReencrypt(ctx, orgA, []byte("m"))) },
+		"Reencrypt":      func() error { return second(v.Reencrypt(ctx, orgA, []byte("m"), nil)) },
+		"RetireKeys": func() error {
+			return second(v.RetireKeys(ctx, vault.RetireOptions{Match: orgB, ElsewhereReencrypted: true}))
+		},
 		"Prepare": func() error { return v.Prepare(ctx) },
 	}
 }

@@ -35,6 +35,13 @@ type Config struct {
 	// Cache bounds the cache of unwrapped keys.
 	Cache CacheConfig
 
+	// RotateAfter is the age at which a context's key is rotated, at the latest, if it
+	// is in use: a new version is made beside the call that finds the old one old
+	// enough. Keys that were made together are rotated over the last tenth of it, a
+	// few at a time. What was encrypted before stays readable. Default 90 days;
+	// negative turns it off. It needs a Store.
+	RotateAfter time.Duration
+
 	// KEKCalls bounds the calls to each KEK.
 	KEKCalls KEKCallConfig
 
@@ -144,6 +151,7 @@ const (
 	defaultActiveKeyTTL = time.Minute
 	defaultStale        = time.Hour
 	defaultSweepEvery   = time.Hour
+	defaultRotateAfter  = 90 * 24 * time.Hour
 	defaultMaxPlaintext = 64 << 20
 	defaultMaxObject    = 16 << 20
 
@@ -180,7 +188,8 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	orOff(&c.Cache.StaleIfUnavailable, defaultStale)
 	orOff(&c.SweepEvery, defaultSweepEvery)
-	for _, d := range []*time.Duration{&c.Cache.TTL, &c.Cache.ActiveKeyTTL, &c.Cache.StaleIfUnavailable, &c.SweepEvery, &c.KEKCalls.Timeout} {
+	orOff(&c.RotateAfter, defaultRotateAfter)
+	for _, d := range []*time.Duration{&c.Cache.TTL, &c.Cache.ActiveKeyTTL, &c.Cache.StaleIfUnavailable, &c.SweepEvery, &c.RotateAfter, &c.KEKCalls.Timeout} {
 		*d = min(*d, forever)
 	}
 	return c, errors.Join(

@@ -14,22 +14,28 @@ type EventName string
 
 // The names of events.
 const (
-	DataCreated      EventName = "data.created"      // Put made an object
-	DataUpdated      EventName = "data.updated"      // Put added a version
-	DataRead         EventName = "data.read"         // Get and its kin
-	DataDeleted      EventName = "data.deleted"      // Delete, or the sweep of what expired
-	NamesListed      EventName = "names.listed"      // List, ListPage, Versions
-	MetadataRead     EventName = "metadata.read"     // Describe, Lookup
-	MessageEncrypted EventName = "message.encrypted" // only with Config.EventMessages, or failed
-	MessageDecrypted EventName = "message.decrypted" // successes only with Config.EventMessages
-	DEKCreated       EventName = "dek.created"
-	DEKDecrypted     EventName = "dek.decrypted"
-	DEKRekeyed       EventName = "dek.rekeyed"
-	KeyCreated       EventName = "key.created"
-	KeyRotated       EventName = "key.rotated"   // a new version was made; or Rotate failed
-	KeyRewrapped     EventName = "key.rewrapped" // Rewrap wrapped a key anew, or could not
-	KEKDenied        EventName = "kek.denied"
-	KEKVerified      EventName = "kek.verified"
+	DataCreated        EventName = "data.created"        // Put made an object
+	DataUpdated        EventName = "data.updated"        // Put added a version
+	DataRead           EventName = "data.read"           // Get and its kin
+	DataDeleted        EventName = "data.deleted"        // Delete, or the sweep of what expired
+	DataReencrypted    EventName = "data.reencrypted"    // ReencryptObjects moved a version to the active key
+	MessageReencrypted EventName = "message.reencrypted" // Reencrypt; successes only with Config.EventMessages
+	NamesListed        EventName = "names.listed"        // List, ListPage, Versions
+	MetadataRead       EventName = "metadata.read"       // Describe, Lookup
+	MessageEncrypted   EventName = "message.encrypted"   // only with Config.EventMessages, or failed
+	MessageDecrypted   EventName = "message.decrypted"   // successes only with Config.EventMessages
+	DEKCreated         EventName = "dek.created"
+	DEKDecrypted       EventName = "dek.decrypted"
+	DEKRekeyed         EventName = "dek.rekeyed"
+	KeyCreated         EventName = "key.created"
+	KeyRotated         EventName = "key.rotated"   // a new version was made; or Rotate failed
+	KeyRewrapped       EventName = "key.rewrapped" // Rewrap wrapped a key anew, or could not
+	KeyDisabled        EventName = "key.disabled"  // Disable, or the waiting period of Shred
+	KeyEnabled         EventName = "key.enabled"   // Enable, CancelShred
+	KeyShredded        EventName = "key.shredded"
+	KeyRetired         EventName = "key.retired" // RetireKeys: shredded, after its data moved to a newer one
+	KEKDenied          EventName = "kek.denied"
+	KEKVerified        EventName = "kek.verified"
 )
 
 // Event is what Config.OnEvent is told of one operation. It holds nothing

@@ -134,6 +134,8 @@ var sentinels = map[string]error{
 	"ErrKEKUnavailable": vault.ErrKEKUnavailable, "ErrKEKCorrupt": vault.ErrKEKCorrupt,
 	"ErrPolicy": vault.ErrPolicy, "ErrStoreUnavailable": vault.ErrStoreUnavailable,
 	"ErrStoreCorrupt": vault.ErrStoreCorrupt, "ErrNoSelfContained": vault.ErrNoSelfContained, "ErrRewrapIncomplete": vault.ErrRewrapIncomplete,
+	"ErrShredPending": vault.ErrShredPending, "ErrReceipt": vault.ErrReceipt,
+	"ErrReencryptIncomplete": vault.ErrReencryptIncomplete, "ErrKeyInUse": vault.ErrKeyInUse,
 }
 
 // classes returns the names of the sentinels that err matches, sorted.

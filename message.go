@@ -233,16 +233,19 @@ func (v *Vault) open(ctx context.Context, c keyring.Context, kind envelope.Kind,
 	if e.Kind.Reference() != kind {
 		return nil, KeyID{}, fmt.Errorf("%w: it is a %v", ErrMalformed, e.Kind)
 	}
-	var k *keyring.Key
-	if e.Block == nil {
-		k, err = v.ring.ByID(ctx, c, keyctx.PurposeData, e.KeyID)
-	} else {
-		k, err = v.ring.FromBlock(ctx, c, e.KeyID, e.Block)
-	}
+	k, err := v.keyOf(ctx, c, e)
 	if err != nil {
 		return nil, e.KeyID, err
 	}
 	defer k.Release()
 	out, err := k.Open(dst, e, aad)
 	return out, e.KeyID, err
+}
+
+// keyOf returns the key that an envelope names or carries, for the caller to release.
+func (v *Vault) keyOf(ctx context.Context, c keyring.Context, e envelope.Envelope) (*keyring.Key, error) {
+	if e.Block == nil {
+		return v.ring.ByID(ctx, c, keyctx.PurposeData, e.KeyID)
+	}
+	return v.ring.FromBlock(ctx, c, e.KeyID, e.Block)
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"sync"
-	"time"
 
 	"github.com/embedvault/vault/keyring"
 	"github.com/embedvault/vault/storage"
@@ -106,10 +104,7 @@ func (v *Vault) Rewrap(ctx context.Context, opts RewrapOptions) (RewrapReport, e
 	if err != nil {
 		return RewrapReport{}, fmt.Errorf("vault: rewrap: %w", err)
 	}
-	if err := v.ready(ctx); err != nil {
-		return RewrapReport{}, fmt.Errorf("vault: rewrap: %w", err)
-	}
-	ctx, end, err := v.work(ctx)
+	ctx, end, err := v.long(ctx)
 	if err != nil {
 		return RewrapReport{}, fmt.Errorf("vault: rewrap: %w", err)
 	}
@@ -118,40 +113,20 @@ func (v *Vault) Rewrap(ctx context.Context, opts RewrapOptions) (RewrapReport, e
 		v:    v,
 		opts: opts,
 		ring: v.ring.NewRewrapping(keyring.RewrapOptions{DryRun: opts.DryRun, Force: opts.Force}),
+		pace: pacer{limit: opts.RateLimit},
 	}
-	err = p.run(ctx)
-	if cause := context.Cause(ctx); err != nil && errors.Is(cause, ErrClosed) && !errors.Is(err, ErrClosed) {
-		err = fmt.Errorf("%w: %v", ErrClosed, err)
-	}
-	if err != nil {
+	if err := closedBy(ctx, p.run(ctx)); err != nil {
 		return p.report, fmt.Errorf("vault: rewrap: %w", err)
 	}
 	return p.report, nil
 }
 
 func (o RewrapOptions) withDefaults() (RewrapOptions, error) {
-	switch {
-	case o.All == (len(o.Match) > 0):
-		return o, fmt.Errorf("%w: set exactly one of Match and All", ErrInvalidOption)
-	case o.Concurrency < 0 || o.MaxFailures < 0:
-		return o, fmt.Errorf("%w: Concurrency and MaxFailures must not be negative", ErrInvalidOption)
-	case o.RateLimit < 0 || math.IsNaN(o.RateLimit):
-		return o, fmt.Errorf("%w: RateLimit is %v", ErrInvalidOption, o.RateLimit)
-	case o.Job != "" && !jobName.MatchString(o.Job):
-		return o, fmt.Errorf("%w: Job must be 1 to 100 of A-Z a-z 0-9 . _ : -", ErrInvalidOption)
-	case o.Job != "" && o.DryRun:
-		return o, fmt.Errorf("%w: a DryRun keeps no Job", ErrInvalidOption)
-	}
-	if !o.All {
-		if err := o.Match.Validate(); err != nil {
-			return o, err
-		}
-		o.Match = o.Match.Clone()
-	}
-	if o.Concurrency == 0 {
-		o.Concurrency = 8
-	}
-	return o, nil
+	err := passOptions{
+		match: &o.Match, all: o.All, concurrency: &o.Concurrency, maxFailures: o.MaxFailures,
+		rateLimit: o.RateLimit, job: o.Job, dryRun: o.DryRun,
+	}.check()
+	return o, err
 }
 
 // rewrapPass is one pass over the keys.
@@ -159,7 +134,7 @@ type rewrapPass struct {
 	v    *Vault
 	opts RewrapOptions
 	ring *keyring.Rewrapping
-	next time.Time // when RateLimit lets the next key be looked at
+	pace pacer
 
 	mu         sync.Mutex // guards what follows while a page is under way
 	report     RewrapReport
@@ -167,10 +142,8 @@ type rewrapPass struct {
 	unrecorded int // of this call: done, but their events were not recorded
 }
 
-const (
-	rewrapPage      = 200 // keys between two notes of how far the pass has come
-	maxFailuresKept = 100
-)
+// maxFailuresKept is how many failures a report holds.
+const maxFailuresKept = 100
 
 // errTooManyFailures ends a pass early.
 var errTooManyFailures = fmt.Errorf("%w: stopped after MaxFailures failures", ErrRewrapIncomplete)
@@ -182,9 +155,9 @@ func (p *rewrapPass) run(ctx context.Context) error {
 	}
 	for cursor := job.Cursor; ; {
 		page, err := p.v.cfg.Store.ListKeys(ctx, storage.KeyQuery{
-			Contexts: storage.ContextFilter{Match: p.opts.Match, All: p.opts.All, Namespace: p.v.cfg.Namespace},
+			Contexts: p.v.contexts(p.opts.Match, p.opts.All),
 			Cursor:   cursor,
-			Limit:    rewrapPage,
+			Limit:    passPage,
 		})
 		if err != nil {
 			return fmt.Errorf("listing keys: %w", err)
@@ -202,7 +175,7 @@ func (p *rewrapPass) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := p.endJob(ctx, job); err != nil {
+	if err := job.note.remove(ctx); err != nil {
 		return err
 	}
 	if p.unrecorded > 0 {
@@ -217,36 +190,19 @@ func (p *rewrapPass) run(ctx context.Context) error {
 // rewrapAll rewraps the keys of one page, several at a time. Its error is what
 // ends the pass.
 func (p *rewrapPass) rewrapAll(ctx context.Context, recs []storage.KeyRecord) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	places := make(chan struct{}, p.opts.Concurrency)
-	var wg sync.WaitGroup
-	for _, rec := range recs {
-		if !p.pace(ctx) {
-			break
+	return each(ctx, recs, p.opts.Concurrency, &p.pace, func(ctx context.Context, rec storage.KeyRecord) error {
+		did, err := p.ring.Rewrap(ctx, rec)
+		switch {
+		case errors.Is(err, ErrClosed):
+			return ErrClosed // like what was stopped by ctx: neither done nor failed
+		case err != nil && did == 0 && ctx.Err() != nil:
+			return nil
 		}
-		select {
-		case places <- struct{}{}:
-		case <-ctx.Done():
-			continue
+		if p.count(rec, did, err) {
+			return errTooManyFailures
 		}
-		wg.Go(func() {
-			defer func() { <-places }()
-			did, err := p.ring.Rewrap(ctx, rec)
-			switch {
-			case errors.Is(err, ErrClosed):
-				cancel(ErrClosed)
-				return // like what was stopped by ctx: neither done nor failed
-			case err != nil && did == 0 && ctx.Err() != nil:
-				return
-			}
-			if p.count(rec, did, err) {
-				cancel(errTooManyFailures)
-			}
-		})
-	}
-	wg.Wait()
-	return context.Cause(ctx)
+		return nil
+	})
 }
 
 // count notes what became of a key and reports whether to stop.
@@ -282,25 +238,5 @@ func (p *rewrapPass) count(rec storage.KeyRecord, did keyring.Rewrapped, err err
 func (p *rewrapPass) keep(rec storage.KeyRecord, err error) {
 	if len(p.report.Failures) < maxFailuresKept {
 		p.report.Failures = append(p.report.Failures, RewrapFailure{rec.KeyID, rec.ContextHash, err})
-	}
-}
-
-// pace waits until the next key's turn by RateLimit; false if ctx ended.
-func (p *rewrapPass) pace(ctx context.Context) bool {
-	if p.opts.RateLimit <= 0 {
-		return ctx.Err() == nil
-	}
-	now := time.Now()
-	if p.next.Before(now) {
-		p.next = now // what wasn't used is not saved up
-	}
-	timer := time.NewTimer(p.next.Sub(now))
-	defer timer.Stop()
-	p.next = p.next.Add(time.Duration(min(float64(time.Second)/p.opts.RateLimit, float64(forever))))
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

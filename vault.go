@@ -53,6 +53,7 @@ type Vault struct {
 	legacy      atomic.Uint64
 	eventErrors atomic.Uint64
 	sweepErrors atomic.Uint64
+	shredErrors atomic.Uint64
 }
 
 // New returns a vault. It does no I/O: a KMS or a database that can't be
@@ -75,6 +76,9 @@ func New(cfg Config) (*Vault, error) {
 	if cfg.Store != nil && !cfg.NoBackground && cfg.SweepEvery > 0 {
 		v.running.Go(func() { v.sweeper(root) })
 	}
+	if cfg.Store != nil && !cfg.NoBackground {
+		v.running.Go(func() { v.shredder(root) })
+	}
 	return v, nil
 }
 
@@ -86,6 +90,7 @@ func (v *Vault) ringConfig() keyring.Config {
 		TTL:                v.cfg.Cache.TTL,
 		ActiveKeyTTL:       v.cfg.Cache.ActiveKeyTTL,
 		StaleIfUnavailable: v.cfg.Cache.StaleIfUnavailable,
+		RotateAfter:        v.cfg.RotateAfter,
 		CallTimeout:        v.cfg.KEKCalls.Timeout,
 		LoadTimeout:        3 * v.cfg.KEKCalls.Timeout,
 		KEKConcurrency:     v.cfg.KEKCalls.Concurrency,
@@ -179,6 +184,7 @@ type Stats struct {
 	LegacyDecrypts uint64 // calls of Config.Legacy
 	EventErrors    uint64 // failures of Config.OnEvent
 	SweepErrors    uint64 // failures of the background sweep
+	ShredErrors    uint64 // failures of shreddings in the background
 }
 
 // KEKStats counts the calls to one KEK.
@@ -205,6 +211,7 @@ func (v *Vault) Stats() Stats {
 		LegacyDecrypts: v.legacy.Load(),
 		EventErrors:    v.eventErrors.Load(),
 		SweepErrors:    v.sweepErrors.Load(),
+		ShredErrors:    v.shredErrors.Load(),
 	}
 	for uri, k := range ring.KEKs {
 		s.KEKs[uri] = KEKStats(k)

@@ -23,6 +23,19 @@ func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 // MarshalText gives the form of String, for JSON and logs.
 func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
 
+// UnmarshalText reads the form of String: 64 hexadecimal digits.
+func (h *Hash) UnmarshalText(b []byte) error {
+	if len(b) != hex.EncodedLen(len(h)) {
+		return fmt.Errorf("keyctx: a context hash has %d hexadecimal digits, got %d", hex.EncodedLen(len(h)), len(b))
+	}
+	var v Hash
+	if _, err := hex.Decode(v[:], b); err != nil {
+		return fmt.Errorf("keyctx: a context hash: %w", err)
+	}
+	*h = v
+	return nil
+}
+
 // Short returns the first 8 bytes in hexadecimal: how a context is named in
 // errors and logs, since its pairs are somebody's customers.
 func (h Hash) Short() string { return hex.EncodeToString(h[:8]) }

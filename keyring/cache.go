@@ -108,9 +108,10 @@ type slot struct {
 	hash keyctx.Hash
 
 	// Read without a lock. Written under mu.
-	keys   atomic.Pointer[[]*Key] // few: the versions and purposes in use; replaced, never changed
-	active [keyctx.PurposeAuthentication + 1]atomic.Pointer[activeKey]
-	dead   atomic.Bool // no longer in the cache's map; look the context up again
+	keys     atomic.Pointer[[]*Key] // few: the versions and purposes in use; replaced, never changed
+	active   [keyctx.PurposeAuthentication + 1]atomic.Pointer[activeKey]
+	rotateAt atomic.Int64 // monotonic time before which no rotation by age is tried again
+	dead     atomic.Bool  // no longer in the cache's map; look the context up again
 
 	mu      sync.Mutex // held briefly, never across I/O
 	flights map[flightKey]*flight

@@ -106,7 +106,12 @@ func (r *Keyring) rotate(ctx context.Context, s *slot, c Context, p keyctx.Purpo
 	if err != nil {
 		return nil, err
 	}
-	r.supersede(ctx, rec)
+	if !r.supersede(ctx, rec) {
+		if err := r.heedPredecessor(ctx, rec, k); err != nil {
+			k.Release()
+			return nil, err
+		}
+	}
 	r.activate(s, k, r.clock.now(), s.overtake())
 	return k, nil
 }
@@ -122,14 +127,16 @@ func (s *slot) overtake() uint64 {
 
 // supersede writes into the record of the version before that it only decrypts
 // now. What is active is decided by the version numbers; this is for those who
-// read the record, so that its failing, or losing a race, harms nothing.
-func (r *Keyring) supersede(ctx context.Context, rec storage.KeyRecord) {
+// read the record, so that its failing, or losing a race, harms nothing; but then
+// the record may have been disabled meanwhile. It reports whether the record is
+// still what it was but for that.
+func (r *Keyring) supersede(ctx context.Context, rec storage.KeyRecord) bool {
 	if rec.State != storage.StateActive {
-		return
+		return true
 	}
 	rec.State = storage.StateDecryptOnly
 	rec.StateChangedAt = time.Now().UTC()
-	_ = r.cfg.Store.UpdateKey(ctx, rec)
+	return r.cfg.Store.UpdateKey(ctx, rec) == nil
 }
 
 // Verify makes a round trip with every KEK that the policy names for the context,

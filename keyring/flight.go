@@ -18,10 +18,11 @@ import (
 type op uint8
 
 const (
-	opActive op = iota + 1 // the newest version; made if there is none
-	opByID                 // a stored key by its ID
-	opBlock                // a key from an envelope
-	opRotate               // a new version
+	opActive     op = iota + 1 // the newest version; made if there is none
+	opByID                     // a stored key by its ID
+	opBlock                    // a key from an envelope
+	opRotate                   // a new version
+	opRotateAged               // a new version, if the newest is too old
 )
 
 // flightKey names a load. Callers with equal keys share one.
@@ -205,6 +206,8 @@ func (r *Keyring) run(ctx context.Context, s *slot, c Context, f flightKey) (key
 		key, err = r.loadByID(ctx, s, c, f)
 	case opBlock:
 		key, err = r.loadBlock(ctx, s, c, f)
+	case opRotateAged:
+		key, err = r.rotateAged(ctx, s, c, f.purpose)
 	default:
 		key, err = r.rotate(ctx, s, c, f.purpose)
 	}

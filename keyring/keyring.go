@@ -45,8 +45,8 @@ var (
 	ErrNoStore = errors.New("no store is configured")
 )
 
-// Config configures a [Keyring]. Every field but Store, Namespace and OnEvent
-// must be set; package vault fills in the defaults.
+// Config configures a [Keyring]. Every field but Store, Namespace, RotateAfter and
+// OnEvent must be set; package vault fills in the defaults.
 type Config struct {
 	Policy    kek.Policy
 	Store     storage.KeyStore // nil: every envelope carries its own key
@@ -56,6 +56,10 @@ type Config struct {
 	TTL                time.Duration // how long a key serves before the KMS is asked again
 	ActiveKeyTTL       time.Duration // how long a key serves before its state is read again
 	StaleIfUnavailable time.Duration // how long beyond TTL a key serves while the KMS is unavailable; 0: not
+
+	// RotateAfter is the age at which keys for data and for wrapping keys are rotated,
+	// at the latest, if they are in use; 0: never.
+	RotateAfter time.Duration
 
 	// CallTimeout bounds one call to a KEK, LoadTimeout one load with all its
 	// retries.
@@ -132,6 +136,9 @@ type Keyring struct {
 	life    sync.Mutex
 	running sync.WaitGroup
 
+	// aging has a place for each rotation by age under way.
+	aging chan struct{}
+
 	misses atomic.Uint64
 }
 
@@ -145,10 +152,12 @@ func New(root context.Context, cfg Config) (*Keyring, error) {
 		return nil, fmt.Errorf("keyring: Size is %d", cfg.Size)
 	case cfg.TTL <= 0 || cfg.ActiveKeyTTL <= 0 || cfg.StaleIfUnavailable < 0:
 		return nil, errors.New("keyring: TTL and ActiveKeyTTL must be positive, StaleIfUnavailable not negative")
+	case cfg.RotateAfter < 0:
+		return nil, fmt.Errorf("keyring: RotateAfter is %v", cfg.RotateAfter)
 	case cfg.CallTimeout <= 0 || cfg.LoadTimeout <= 0 || cfg.KEKConcurrency < 1:
 		return nil, errors.New("keyring: CallTimeout, LoadTimeout and KEKConcurrency must be positive")
 	}
-	r := &Keyring{cfg: cfg, clock: newClock(), cache: newCache(cfg.Size)}
+	r := &Keyring{cfg: cfg, clock: newClock(), cache: newCache(cfg.Size), aging: make(chan struct{}, ageRotations)}
 	if cfg.Store != nil {
 		r.cfg.Store = watchedStore{cfg.Store}
 		r.tx, _ = cfg.Store.(storage.TxTeller)

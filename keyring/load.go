@@ -108,6 +108,9 @@ func (r *Keyring) loadActive(ctx context.Context, s *slot, c Context, p keyctx.P
 			}
 		}
 		if next == 0 {
+			key = r.rotateByAge(ctx, s, c, rec)
+		}
+		if next == 0 && key == nil {
 			key, err = r.newest(ctx, s, c, rec, at, force)
 			if next = r.successorUnder(s, rec, err); next != 0 {
 				r.deactivate(s, p)

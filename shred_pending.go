@@ -1,0 +1,227 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/embedvault/vault/storage"
+)
+
+// PendingShred is a shredding that has not ended.
+type PendingShred struct {
+	ID          ID
+	Match       KeyContext
+	Actor       string
+	Reason      string
+	RequestedAt time.Time
+	DueAt       time.Time
+
+	// Begun says that keys are being destroyed: it can't be cancelled any more.
+	Begun bool
+}
+
+// PendingShreds returns the shreddings of this namespace that are waiting, or have
+// been interrupted.
+//
+// Errors: ErrNoStore; ErrClosed; the store's; ctx's.
+func (v *Vault) PendingShreds(ctx context.Context) ([]PendingShred, error) {
+	err := v.ready(ctx)
+	var notes []*shredNote
+	if err == nil {
+		notes, err = v.pendingShreds(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("vault: pending shreds: %w", err)
+	}
+	pending := make([]PendingShred, len(notes))
+	for i, n := range notes {
+		pending[i] = PendingShred{
+			ID: n.ID, Match: n.Match, Actor: n.Actor, Reason: n.Reason,
+			RequestedAt: n.RequestedAt, DueAt: n.DueAt, Begun: n.Phase == shredShredding,
+		}
+	}
+	return pending, nil
+}
+
+// CancelShred cancels a shredding within its waiting period, by the ID of its receipt,
+// and enables the keys that it has disabled, and no others: what was disabled before
+// stays so, and so does what another pending shredding is to destroy. It may be
+// interrupted and called again. Each key is an event, key.enabled.
+//
+// Errors: ErrNotFound if none with this ID is pending; ErrVersionConflict if it has
+// begun to destroy keys; ErrNoStore; ErrClosed; ErrEvent; the store's; ctx's.
+func (v *Vault) CancelShred(ctx context.Context, id ID) error {
+	ctx, end, err := v.long(ctx)
+	if err != nil {
+		return fmt.Errorf("vault: cancel shred: %w", err)
+	}
+	defer end()
+	if err := closedBy(ctx, v.cancelShred(ctx, id)); err != nil {
+		return fmt.Errorf("vault: cancel shred %s: %w", id, err)
+	}
+	return nil
+}
+
+func (v *Vault) cancelShred(ctx context.Context, id ID) error {
+	for range maxRetries {
+		n, err := v.findShred(ctx, id)
+		if err != nil {
+			return err
+		}
+		switch n.Phase {
+		case shredShredding:
+			return fmt.Errorf("%w: it has begun to destroy keys", ErrVersionConflict)
+		case shredCancelling:
+			return v.finishCancel(ctx, n)
+		}
+		n.Phase = shredCancelling
+		if err = v.writeShred(ctx, n); err == nil {
+			return v.finishCancel(ctx, n)
+		}
+		if !guardFailed(err) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: it changes all the time", ErrVersionConflict)
+}
+
+func (v *Vault) findShred(ctx context.Context, id ID) (*shredNote, error) {
+	notes, err := v.pendingShreds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range notes {
+		if n.ID == id {
+			return n, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: no shredding with this ID is pending", ErrNotFound)
+}
+
+// finishCancel enables the keys and forgets the note.
+func (v *Vault) finishCancel(ctx context.Context, n *shredNote) error {
+	if _, err := v.releaseFromShred(ctx, n); err != nil {
+		return err
+	}
+	return v.forgetShred(ctx, n)
+}
+
+// releaseFromShred enables the keys that a shredding has disabled; those that another
+// one wants are handed to it.
+func (v *Vault) releaseFromShred(ctx context.Context, n *shredNote) (int, error) {
+	others, err := v.pendingShreds(ctx)
+	if err != nil {
+		return 0, err
+	}
+	held := *n
+	held.Phase = shredHeld
+	return v.changeAll(ctx, n.Match, change{KeyEnabled, func(rec *storage.KeyRecord) bool {
+		if !held.holds(rec) {
+			return false
+		}
+		for _, other := range others {
+			if other.ID != n.ID && other.Phase != shredCancelling && rec.Context.Contains(other.Match) {
+				rec.StateChangedAt = other.RequestedAt
+				return true
+			}
+		}
+		return enableRecord(rec)
+	}})
+}
+
+// RunShreds carries out what is due: shreddings whose waiting period is over, and
+// those, and cancellations, that were interrupted. It returns the receipts of what it
+// has done. A vault calls it every few minutes, unless Config.NoBackground; it may run
+// in several processes at once. Events have the actor and the reason of who asked for
+// the shredding.
+//
+// Errors: ErrNoStore; ErrClosed; ErrEvent; the store's; ctx's. One that fails doesn't
+// keep it from the others.
+func (v *Vault) RunShreds(ctx context.Context) ([]ShredReceipt, error) {
+	ctx, end, err := v.long(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("vault: run shreds: %w", err)
+	}
+	defer end()
+	done, err := v.runShreds(ctx)
+	if err := closedBy(ctx, err); err != nil {
+		return done, fmt.Errorf("vault: run shreds: %w", err)
+	}
+	return done, nil
+}
+
+func (v *Vault) runShreds(ctx context.Context) (done []ShredReceipt, err error) {
+	notes, err := v.pendingShreds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, n := range notes {
+		if ctx.Err() != nil {
+			return done, errors.Join(append(errs, context.Cause(ctx))...)
+		}
+		r, err := v.runShred(n.acting(ctx), n)
+		if !r.Pending() {
+			done = append(done, r)
+		}
+		if err != nil && !errors.Is(err, errShredRefused) { // that is: cancelled by another process
+			errs = append(errs, fmt.Errorf("shredding %s: %w", n.ID, err))
+		}
+	}
+	return done, errors.Join(errs...)
+}
+
+// runShred does what is to be done about one shredding now; the receipt is pending if
+// that was not to shred.
+func (v *Vault) runShred(ctx context.Context, n *shredNote) (ShredReceipt, error) {
+	due := !time.Now().Before(n.DueAt)
+	switch {
+	case n.Phase == shredCancelling:
+		return ShredReceipt{}, v.finishCancel(ctx, n)
+	case n.Phase == shredWaiting && !due:
+		return ShredReceipt{}, v.holdForShred(ctx, n)
+	case n.Phase == shredHeld && !due:
+		return ShredReceipt{}, nil
+	case n.Phase != shredShredding:
+		n.Phase = shredShredding
+		if err := v.writeShred(ctx, n); guardFailed(err) {
+			return ShredReceipt{}, nil // another process was faster, in whatever it did
+		} else if err != nil {
+			return ShredReceipt{}, err
+		}
+	}
+	return v.carryOutShred(ctx, n, nil)
+}
+
+// shredEvery is about how often a vault looks for shreddings that are due.
+const shredEvery = 5 * time.Minute
+
+// shredder runs RunShreds now and then until the vault is closed. Processes that
+// started together don't do it together.
+func (v *Vault) shredder(ctx context.Context) {
+	for {
+		pause := time.NewTimer(shredEvery/2 + rand.N(shredEvery))
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		case <-pause.C:
+		}
+		v.shredAlone(ctx)
+	}
+}
+
+// shredAlone is a RunShreds that nobody called and nobody gets the error of.
+func (v *Vault) shredAlone(ctx context.Context) {
+	defer func() {
+		if p := recover(); p != nil {
+			v.shredErrors.Add(1)
+		}
+	}()
+	if _, err := v.runShreds(ctx); err != nil && ctx.Err() == nil {
+		v.shredErrors.Add(1)
+	}
+}
