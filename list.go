@@ -181,10 +181,26 @@ func (v *Vault) page(ctx context.Context, c keyring.Context, opts ListOptions) (
 		q.Contexts = storage.ContextFilter{Match: c.Pairs, Namespace: v.cfg.Namespace}
 	}
 	rows, err := v.cfg.Store.ListObjects(ctx, q)
+	if err == nil {
+		err = selected(rows.Objects, q.Contexts)
+	}
 	if err != nil {
 		return Page{}, fmt.Errorf("vault: list: %w", err)
 	}
 	return pageOf(rows), nil
+}
+
+// selected checks that rows are of the contexts that were asked for. A cursor comes
+// from outside the process, and what a store makes of it must not show one tenant
+// the names of another.
+func selected(rows []storage.ObjectRecord, f storage.ContextFilter) error {
+	for _, rec := range rows {
+		if f.Match == nil && rec.ContextHash != f.Hash ||
+			f.Match != nil && (!rec.Context.Contains(f.Match) || rec.Context.Namespace() != f.Namespace) {
+			return fmt.Errorf("%w: the store listed an object of a context that wasn't asked for", ErrStoreCorrupt)
+		}
+	}
+	return nil
 }
 
 func (o ListOptions) validate() error {
@@ -256,6 +272,9 @@ func (v *Vault) versionPage(ctx context.Context, c keyring.Context, name string,
 		return Page{}, err
 	}
 	rows, err := v.cfg.Store.ListVersions(ctx, storage.VersionQuery{Object: *object, Cursor: cursor, Now: time.Now()})
+	if err == nil {
+		err = selected(rows.Objects, storage.ContextFilter{Hash: c.Hash})
+	}
 	if err != nil {
 		return Page{}, err
 	}

@@ -84,6 +84,10 @@ type flight struct {
 // KMS first. A KMS that takes longer counts as unavailable to that caller.
 const staleWait = 2 * time.Second
 
+// txStaleWait is staleWait for a caller in a transaction of the application's, who
+// holds locks, and perhaps the connection that the renewal waits for.
+const txStaleWait = 250 * time.Millisecond
+
 // Renewals that failed are tried again after a pause that doubles from the
 // first to the second of these.
 const (
@@ -131,11 +135,14 @@ func (fl *flight) deepest() *flight {
 	return fl
 }
 
+// inTx reports whether ctx carries a transaction of the application's.
+func (r *Keyring) inTx(ctx context.Context) bool { return r.tx != nil && r.tx.InTx(ctx) }
+
 // join makes the caller a waiter of the flight f.
 func (r *Keyring) join(ctx context.Context, c Context, f flightKey) (*slot, *flight, error) {
 	s := r.cache.lockSlot(c.Hash)
 	defer s.mu.Unlock()
-	f.inTx = r.tx != nil && r.tx.InTx(ctx)
+	f.inTx = r.inTx(ctx)
 	fl := s.flights[f.mapKey()]
 	if fl == nil && f.inTx && f.renewal {
 		outside := f.mapKey()
@@ -346,6 +353,9 @@ func (r *Keyring) renewWait(ctx context.Context, c Context, f flightKey, k *Key)
 	}
 	r.background(c, f, k) // holds the flight, so that our leaving doesn't end it
 	wait := staleWait
+	if r.inTx(ctx) {
+		wait = txStaleWait
+	}
 	if end, ok := ctx.Deadline(); ok {
 		wait = min(wait, time.Until(end)/2) // leave time to use what is at hand
 	}

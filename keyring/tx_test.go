@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/embedvault/vault/kek/memkek"
+	"github.com/embedvault/vault/keyctx"
 	"github.com/embedvault/vault/keyring"
 	"github.com/embedvault/vault/storage"
 	"github.com/embedvault/vault/storage/memstore"
@@ -18,6 +19,7 @@ import (
 // can't be written in one, and others wait for its end.
 type lockedStore struct {
 	*memstore.Store
+	busy chan struct{} // if not nil, reads outside transactions wait for its end
 	lock chan struct{} // holds one; a channel, as a bubble sees through no mutex
 }
 
@@ -34,6 +36,17 @@ func (s *lockedStore) InsertKey(ctx context.Context, rec storage.KeyRecord) erro
 	<-s.lock
 	defer func() { s.lock <- struct{}{} }()
 	return s.Store.InsertKey(ctx, rec)
+}
+
+func (s *lockedStore) LatestKey(ctx context.Context, hash keyctx.Hash, p keyctx.Purpose) (storage.KeyRecord, error) {
+	if s.busy != nil && !s.InTx(ctx) {
+		select {
+		case <-s.busy:
+		case <-ctx.Done():
+			return storage.KeyRecord{}, ctx.Err()
+		}
+	}
+	return s.Store.LatestKey(ctx, hash, p)
 }
 
 func newLockedWorld(t *testing.T) (*world, *lockedStore, context.Context) {
@@ -74,6 +87,24 @@ func TestTransactionWaitsForNoOneWhoWaitsForIt(t *testing.T) {
 		s.lock <- struct{}{} // ROLLBACK
 		wg.Wait()
 		wantErr(t, outside, nil)
+	})
+}
+
+// All connections are the callers' own transactions': a renewal can't have one.
+func TestTransactionDoesNotWaitForItsOwnConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, s, tx := newLockedWorld(t)
+		wantErr(t, tryActive(w, tenant(1)), nil)
+		time.Sleep(2 * time.Minute) // past ActiveKeyTTL
+		s.busy = make(chan struct{})
+		start := time.Now()
+		for range 4 {
+			wantErr(t, tryActiveCtx(tx, w, tenant(1)), nil)
+		}
+		if took := time.Since(start); took > 500*time.Millisecond {
+			t.Errorf("4 calls with a key at hand took %v", took)
+		}
+		close(s.busy)
 	})
 }
 

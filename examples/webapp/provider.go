@@ -26,6 +26,14 @@ func newProvider(url string) *provider {
 	}}
 }
 
+// declines are the answers by which this provider says that nothing was paid. Others
+// of 4xx don't: a gateway's 408 or 429, or a 409 for a key of idempotency that is in
+// use, may stand before a payment that was made.
+var declines = map[int]bool{
+	http.StatusBadRequest: true, http.StatusUnauthorized: true, http.StatusPaymentRequired: true,
+	http.StatusForbidden: true, http.StatusUnprocessableEntity: true,
+}
+
 // charge asks for a payment and returns what became of it: paid, declined, or
 // unknown with an error. Nothing of a refusal's text is repeated: providers are
 // known to quote the key.
@@ -50,7 +58,7 @@ func (p *provider) charge(ctx context.Context, key secret, pay payment) (status,
 	case res.StatusCode == http.StatusCreated:
 		reference, err := readReference(res.Body)
 		return "paid", reference, err
-	case res.StatusCode >= 400 && res.StatusCode < 500:
+	case declines[res.StatusCode]:
 		return "declined", "", fmt.Errorf("it answered %d", res.StatusCode)
 	}
 	return "unknown", "", fmt.Errorf("it answered %d", res.StatusCode)

@@ -142,6 +142,9 @@ func testProviderRefuses(t *testing.T, w *world) {
 		"refused": {func(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, r.Header.Get("Authorization"), http.StatusForbidden)
 		}, http.StatusPaymentRequired, "declined"},
+		"gateway_408": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusRequestTimeout) }, http.StatusBadGateway, "unknown"},
+		"under_way":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusConflict) }, http.StatusBadGateway, "unknown"},
+		"too_many":    {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }, http.StatusBadGateway, "unknown"},
 		"broken": {func(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, r.Header.Get("Authorization"), http.StatusInternalServerError)
 		}, http.StatusBadGateway, "unknown"},

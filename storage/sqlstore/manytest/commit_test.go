@@ -21,8 +21,53 @@ type write struct {
 	done    func(ctx context.Context) (int, error)
 }
 
-// commitTimeout is how long a call has.
-const commitTimeout = 300 * time.Millisecond
+// A call has trapTimeout to send what is lost, however busy the machine is, and
+// lostTimeout after that.
+const (
+	trapTimeout = 15 * time.Second
+	lostTimeout = 300 * time.Millisecond
+)
+
+// trapped is a ctx whose time is up lostTimeout after a trap has sprung.
+type trapped struct {
+	context.Context
+	done chan struct{}
+}
+
+func (c trapped) Done() <-chan struct{} { return c.done }
+
+func (c trapped) Err() error {
+	select {
+	case <-c.done:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// endsLost runs a call of which a trap loses something, and fails if nothing was
+// lost or the call doesn't end with its ctx.
+func endsLost(t *testing.T, what string, trap *wire.Trap, p *wire.Proxy, do func(context.Context) error) error {
+	t.Helper()
+	ctx := trapped{t.Context(), make(chan struct{})}
+	ended := make(chan error, 1)
+	go func() { ended <- do(ctx) }()
+	select {
+	case <-trap.Sprung():
+		time.AfterFunc(lostTimeout, func() { close(ctx.done) })
+	case <-time.After(trapTimeout):
+		close(ctx.done)
+		t.Fatalf("%s: nothing was lost: %v", what, <-ended)
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(lostTimeout + slack):
+		t.Errorf("%s: it doesn't end with its ctx", what)
+		p.Reset() // so that it does
+		return <-ended
+	}
+}
 
 // writes are of all kinds, each with what tells how many times it was done.
 func (c *client) writes(t *testing.T, e engine, round string) []write {
@@ -105,11 +150,10 @@ func TestWireRollback(t *testing.T) {
 				what := fmt.Sprintf("%s, answered: %v", name, after)
 				c.warm(t, 2)
 				trap := c.proxy.Trap(message[e.name], wire.Fault(fault), after)
-				err := ends(t, what, commitTimeout, c.proxy, func(ctx context.Context) error { return c.vault.Delete(ctx, kc, "absent") })
+				err := endsLost(t, what, trap, c.proxy, func(ctx context.Context) error { return c.vault.Delete(ctx, kc, "absent") })
 				if class := classOf(err); class != "not found" && !isFault(class) {
 					t.Errorf("%s: %s: %v", what, class, err)
 				}
-				sprung(t, trap, what, err)
 				c.recovers(t, what, func(ctx context.Context) error {
 					m, err := c.vault.Put(ctx, kc, "there", []byte("v"))
 					if err == nil && m.Number < 2 {
@@ -122,23 +166,12 @@ func TestWireRollback(t *testing.T) {
 	}, wired...)
 }
 
-// sprung waits for a trap to have done its work.
-func sprung(t *testing.T, trap *wire.Trap, what string, err error) {
-	t.Helper()
-	select {
-	case <-trap.Sprung():
-	case <-time.After(time.Second):
-		t.Fatalf("%s: nothing was lost: %v", what, err)
-	}
-}
-
 func (c *client) lose(t *testing.T, w write, fault wire.Fault, after bool, what string) {
 	t.Helper()
 	before, err := w.done(t.Context())
 	must(t, err)
 	trap := c.proxy.Trap(w.message, fault, after)
-	err = ends(t, what, commitTimeout, c.proxy, w.do)
-	sprung(t, trap, what, err)
+	err = endsLost(t, what, trap, c.proxy, w.do)
 	if err != nil && !isFault(classOf(err)) {
 		t.Errorf("%s: %s: %v", what, classOf(err), err)
 	}
