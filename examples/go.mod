@@ -6,6 +6,8 @@ require (
 	github.com/embedvault/vault v0.0.0
 	github.com/embedvault/vault/kek/awskms v0.0.0
 	github.com/embedvault/vault/kek/hashivault v0.0.0
+	github.com/embedvault/vault/storage/sqlstore/sqltest v0.0.0
+	github.com/jackc/pgx/v5 v5.12.0
 	github.com/joho/godotenv v1.5.1
 	modernc.org/sqlite v1.61.1
 )
@@ -30,6 +32,9 @@ require (
 	github.com/hashicorp/go-sockaddr v1.0.7 // indirect
 	github.com/hashicorp/hcl v1.0.1-vault-7 // indirect
 	github.com/hashicorp/vault/api v1.23.0 // indirect
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
 	github.com/mattn/go-isatty v0.0.24 // indirect
 	github.com/mitchellh/go-homedir v1.1.0 // indirect
 	github.com/mitchellh/mapstructure v1.5.0 // indirect
@@ -41,8 +46,9 @@ require (
 	go.etcd.io/bbolt v1.5.0 // indirect
 	golang.org/x/crypto v0.53.0 // indirect
 	golang.org/x/net v0.55.0 // indirect
+	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
-	golang.org/x/text v0.38.0 // indirect
+	golang.org/x/text v0.41.0 // indirect
 	golang.org/x/time v0.12.0 // indirect
 	google.golang.org/protobuf v1.36.11 // indirect
 	modernc.org/libc v1.79.0 // indirect
@@ -55,3 +61,5 @@ replace github.com/embedvault/vault => ../
 replace github.com/embedvault/vault/kek/awskms => ../kek/awskms
 
 replace github.com/embedvault/vault/kek/hashivault => ../kek/hashivault
+
+replace github.com/embedvault/vault/storage/sqlstore/sqltest => ../storage/sqlstore/sqltest

@@ -21,7 +21,7 @@ func TestIndexesAgree(t *testing.T) {
 	t.Parallel()
 	seed := time.Now().UnixNano()
 	t.Logf("seed %d", seed)
-	client := connect(t, shared)
+	client := connectShared(t)
 	o := etcdstore.Options{Prefix: newPrefix()}
 	rounds := 250
 	if testing.Short() {
@@ -121,7 +121,7 @@ func (w *randomWorker) step() error {
 		r.Number = 1 + uint64(w.rnd.IntN(50))
 		r.CreatedAt = now
 		if cur, err := w.s.GetObject(ctx, ref); err == nil {
-			r.ID, r.UniqueName = cur.ID, cur.UniqueName
+			r.ID = cur.ID
 		}
 		return w.s.ImportVersion(ctx, r)
 	case 4:
@@ -150,7 +150,7 @@ func TestNamesOfAnyBytes(t *testing.T) {
 	if !etcdstore.Turned(names) { // sorts them, too
 		t.Error("they don't sort the other way round")
 	}
-	s := newStore(t, connect(t, shared), etcdstore.Options{})
+	s := newStore(t, connectShared(t), etcdstore.Options{})
 	for _, name := range names {
 		put(t, s, object(t, 1, name))
 	}
@@ -197,7 +197,7 @@ func TestNamesOfAnyBytes(t *testing.T) {
 // TestPrefixesHaveNothingInCommon has stores whose prefixes start with one
 // another.
 func TestPrefixesHaveNothingInCommon(t *testing.T) {
-	client := connect(t, shared)
+	client := connectShared(t)
 	outer := newPrefix()
 	a, b := newStore(t, client, etcdstore.Options{Prefix: outer}), newStore(t, client, etcdstore.Options{Prefix: outer + "o/"})
 	put(t, a, object(t, 1, "a"))
@@ -215,7 +215,7 @@ func TestPrefixesHaveNothingInCommon(t *testing.T) {
 
 // TestDamagedEntries writes into the store's keys what doesn't belong there.
 func TestDamagedEntries(t *testing.T) {
-	client := connect(t, shared)
+	client := connectShared(t)
 	o := etcdstore.Options{Prefix: newPrefix()}
 	s := newStore(t, client, o)
 	r := put(t, s, object(t, 1, "a", func(r *storage.ObjectRecord) { r.Envelope = make([]byte, 5000) }))

@@ -106,7 +106,8 @@ func (s *Store) ListByKey(ctx context.Context, q storage.ByKeyQuery) (page stora
 		if err = full(err); err != nil {
 			return err
 		}
-		page.Objects, err = r.records(p.rows, false)
+		rows, err := r.records(p.rows, false)
+		page = storage.ObjectPage{Objects: rows} // nothing of an earlier attempt
 		if p.more {
 			page.Next = q.NextCursor(driver, []byte(p.last))
 		}

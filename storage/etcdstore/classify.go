@@ -33,6 +33,8 @@ func classify(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, rpctypes.ErrCompacted):
 		return fmt.Errorf("%w: %w", errCompacted, err)
+	case errors.Is(err, rpctypes.ErrAuthOldRevision): // users or roles are being changed
+		return fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
 	case errors.Is(err, rpctypes.ErrRequestTooLarge):
 		return fmt.Errorf("%w: etcd's own limit (--max-request-bytes) is lower than Options.MaxRequestBytes: %w", storage.ErrTooLarge, err)
 	case errors.Is(err, rpctypes.ErrTooManyOps):
@@ -78,8 +80,12 @@ func classifyCode(ctx context.Context, err error) error {
 			return fmt.Errorf("%w: %w", storage.ErrClosed, err)
 		}
 	case codes.ResourceExhausted:
-		if strings.Contains(err.Error(), "trying to send message larger than max") {
+		switch text := err.Error(); {
+		case strings.Contains(text, "trying to send message") && strings.Contains(text, "larger than max"):
 			return fmt.Errorf("%w: the client's MaxCallSendMsgSize is lower: %w", storage.ErrTooLarge, err)
+		case strings.Contains(text, "received message") && strings.Contains(text, "larger than max"):
+			// By etcd, or in an answer by the client: the text is the same.
+			return fmt.Errorf("%w: etcd's limit (--max-request-bytes) or the client's MaxCallRecvMsgSize is lower: %w", storage.ErrTooLarge, err)
 		}
 	case codes.DataLoss:
 		return fmt.Errorf("%w: %w", storage.ErrCorrupt, err)

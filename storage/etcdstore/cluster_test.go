@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,6 +52,7 @@ func newCluster(dir string, n int, change func(*embed.Config)) (*cluster, error)
 		cfg.Name = fmt.Sprint("m", i)
 		cfg.Dir = filepath.Join(dir, cfg.Name)
 		cfg.TickMs, cfg.ElectionMs = 50, 500
+		cfg.EnableGRPCGateway = false // nobody asks it, and its logger is global
 		cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 		peer, err := freeAddress()
 		if err != nil {
@@ -117,10 +119,16 @@ func (c *cluster) stop(which ...int) {
 	wg.Wait()
 }
 
+// stopAll stops all members at once, without looking for another leader.
 func (c *cluster) stopAll() {
-	for i := range c.members {
-		defer c.stop(i)
+	var all []int
+	for i, m := range c.members {
+		if m != nil {
+			m.Server.HardStop()
+		}
+		all = append(all, i)
 	}
+	c.stop(all...)
 }
 
 // leader returns the member that leads.
@@ -147,27 +155,44 @@ func (c *cluster) client(which ...int) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{Endpoints: endpoints, Logger: zap.NewNop(), DialTimeout: 5 * time.Second})
 }
 
-// shared is the cluster of one that most tests run on, each under a prefix of
-// its own: three members in one process would only take three times as long.
-var shared *cluster
+// shared starts the cluster of one that most tests run on, each under a prefix
+// of its own: three members in one process would only take three times as long.
+// It is started by the first test that wants it, not by TestMain: what runs
+// beside testing.M.Run races with it.
+var shared = sync.OnceValues(func() (*cluster, error) {
+	dir, err := os.MkdirTemp("", "etcdstore")
+	if err != nil {
+		return nil, err
+	}
+	stopShared = append(stopShared, func() { os.RemoveAll(dir) })
+	c, err := newCluster(dir, 1, unsynced)
+	if err == nil {
+		stopShared = append(stopShared, c.stopAll)
+	}
+	return c, err
+})
+
+var stopShared []func()
+
+// unsynced is for members whose disks are not what is tested.
+func unsynced(cfg *embed.Config) { cfg.UnsafeNoFsync = true }
 
 func TestMain(m *testing.M) {
-	os.Exit(run(m))
+	code := m.Run()
+	for _, f := range slices.Backward(stopShared) {
+		f()
+	}
+	os.Exit(code)
 }
 
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "etcdstore")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		// What is tested here is not the members' disks.
-		shared, err = newCluster(dir, 1, func(cfg *embed.Config) { cfg.UnsafeNoFsync = true })
-	}
+// connectShared connects to the shared cluster.
+func connectShared(t testing.TB) *clientv3.Client {
+	t.Helper()
+	c, err := shared()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "etcd doesn't start:", err)
-		return 1
+		t.Fatalf("etcd doesn't start: %v", err)
 	}
-	defer shared.stopAll()
-	return m.Run()
+	return connect(t, c)
 }
 
 func connect(t testing.TB, c *cluster, which ...int) *clientv3.Client {

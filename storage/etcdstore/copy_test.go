@@ -39,7 +39,7 @@ func TestCopyFromBolt(t *testing.T) {
 	_, err = storage.Copy(t.Context(), src, first, storage.CopyOptions{Workers: 64})
 	must(t, err)
 
-	dst := newStore(t, connect(t, shared), etcdstore.Options{})
+	dst := newStore(t, connectShared(t), etcdstore.Options{})
 	report, err := storage.Copy(t.Context(), dst, src, storage.CopyOptions{})
 	must(t, err)
 	if report.KeysCopied != 8 || report.VersionsCopied != report.Versions || report.Objects != 160 {

@@ -2,6 +2,7 @@ package etcdstore_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/embedvault/vault/keyctx"
@@ -22,10 +23,14 @@ func many(t *testing.T, s storage.Store, name string, n int) (all []storage.Obje
 	return all
 }
 
-// wantLeft wants those versions to be there, and no trace of the others.
+// wantLeft wants those versions to be there, and no trace of the others. It
+// asks for some of them, those on both sides of the limits among them.
 func wantLeft(t *testing.T, s storage.Store, all []storage.ObjectRecord, from int) {
 	t.Helper()
 	for i, r := range all {
+		if i > 1 && i < len(all)-2 && (i < from-2 || i > from+1) && i%10 != 0 {
+			continue
+		}
 		want := int64(0)
 		if i >= from {
 			want = 1
@@ -60,9 +65,9 @@ func wantLeft(t *testing.T, s storage.Store, all []storage.ObjectRecord, from in
 // operations in a transaction.
 func TestKeepBeyondATransaction(t *testing.T) {
 	t.Parallel()
-	for _, keep := range []int{1, 180} {
-		s := newStore(t, connect(t, shared), etcdstore.Options{})
-		all := many(t, s, "a", 200)
+	for _, keep := range []int{1, 130} {
+		s := newStore(t, connectShared(t), etcdstore.Options{})
+		all := many(t, s, "a", 150)
 		other := many(t, s, "b", 3)
 		all = append(all, put(t, s, object(t, 1, "a"), storage.PutGuard{Keep: keep}))
 		wantLeft(t, s, all, len(all)-keep)
@@ -75,7 +80,7 @@ func TestKeepBeyondATransaction(t *testing.T) {
 // versions than etcd takes operations.
 func TestDeleteBeyondATransaction(t *testing.T) {
 	t.Parallel()
-	s := newStore(t, connect(t, shared), etcdstore.Options{})
+	s := newStore(t, connectShared(t), etcdstore.Options{})
 	gone := func(r *storage.ObjectRecord) { r.ExpiresAt, r.UniqueName = now.UnixMicro(), true }
 	a := many(t, s, "a", 150)
 	_, err := s.DeleteObject(t.Context(), storage.ObjectRef{ID: a[0].ID}, storage.ID{})
@@ -102,7 +107,7 @@ func TestDeleteBeyondATransaction(t *testing.T) {
 // TestKilledBeforeDebrisIsCleared has the process die between the two steps:
 // what is gone is gone at once, and the rest goes with the next write or sweep.
 func TestKilledBeforeDebrisIsCleared(t *testing.T) {
-	s := newStore(t, connect(t, shared), etcdstore.Options{})
+	s := newStore(t, connectShared(t), etcdstore.Options{})
 	all := many(t, s, "a", 60)
 	last := object(t, 1, "a")
 	must(t, s.PutUncleared(t.Context(), last, storage.PutGuard{Keep: 3}))
@@ -150,4 +155,60 @@ func TestKilledBeforeDebrisIsCleared(t *testing.T) {
 	must(t, err)
 	must(t, s.Audit(t.Context(), false))
 	wantLeft(t, s, d, len(d))
+}
+
+// TestMostInATransaction has puts that remove as much as one transaction may,
+// in contexts with as many pairs as there can be.
+func TestMostInATransaction(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, connectShared(t), etcdstore.Options{})
+	full := func(i int) (keyctx.KeyContext, keyctx.Hash) {
+		kc := keyctx.KeyContext{keyctx.ReservedNamespace: "app", keyctx.ReservedScope: keyctx.ScopeGlobal, keyctx.ReservedIndex: "2", keyctx.ReservedSystem: "s"}
+		for n := range keyctx.MaxPairs {
+			kc[fmt.Sprint("pair", n)] = fmt.Sprint(i)
+		}
+		h, err := kc.Hash()
+		must(t, err)
+		return kc, h
+	}
+	in := func(i int, unique bool) storage.ObjectRecord {
+		return object(t, i, "a", func(r *storage.ObjectRecord) {
+			r.Context, r.ContextHash = full(i)
+			r.UniqueName, r.ExpiresAt, r.Envelope = unique, now.UnixMicro(), make([]byte, 5000)
+		})
+	}
+	versions := func(i int, unique bool) (last storage.ObjectRecord) {
+		for range etcdstore.MaxAtOnce {
+			last = put(t, s, in(i, unique))
+		}
+		return last
+	}
+	guard := storage.PutGuard{Now: now}
+
+	versions(1, true) // holds the name, and goes with the first put to a context
+	put(t, s, in(2, true), guard)
+	must(t, s.Audit(t.Context(), false))
+
+	again := in(3, true) // of two that go, one has the same ID
+	again.ID = versions(3, false).ID
+	put(t, s, again, guard)
+	must(t, s.Audit(t.Context(), false))
+
+	for range etcdstore.MaxAtOnce - 1 { // its own older versions go, and the holder
+		put(t, s, in(3, true))
+	}
+	lasting := in(4, false)
+	lasting.ExpiresAt = 0
+	for range etcdstore.MaxAtOnce {
+		lasting.VersionID = storage.NewID(now)
+		put(t, s, lasting)
+	}
+	last := in(4, true)
+	guard.Keep = 1
+	put(t, s, last, guard)
+	page, err := s.ListObjects(t.Context(), storage.ObjectQuery{Contexts: allOf, IncludeExpired: true})
+	if err != nil || len(page.Objects) != 1 || page.Objects[0].VersionID != last.VersionID {
+		t.Errorf("%d objects are left, %v", len(page.Objects), err)
+	}
+	must(t, s.Audit(t.Context(), false))
 }

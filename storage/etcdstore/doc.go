@@ -31,10 +31,12 @@
 //     [Options.MaxRequestBytes] if yours is another). A value of 1 MiB fits. What
 //     doesn't fit is refused with [storage.ErrTooLarge] before anything is sent.
 //     gRPC's own limit in the client is 2 MiB (MaxCallSendMsgSize).
+//   - A key with all its wrappings has to fit, too, and etcd has to take 128
+//     operations in a transaction (--max-txn-ops).
 //   - etcd keeps all keys in memory and all data in one file on every member,
-//     2 GiB by default (--quota-backend-bytes). An object of one version takes 7
-//     to 9 keys of about 100 bytes, and each further version 4: think of
-//     100,000 objects, not of millions. When the quota is reached writes fail
+//     2 GiB by default (--quota-backend-bytes). An object of one version takes 8
+//     to 11 keys of about 100 bytes, each further version 4 or 5, and a context
+//     with objects 2 for each pair: think of 100,000 objects, not of millions. When the quota is reached writes fail
 //     with an error that matches [storage.ErrUnavailable] and rpctypes.ErrNoSpace.
 //   - Old revisions stay until they are compacted: let the cluster do it
 //     (--auto-compaction-mode, periodic). A page that is being read while its
@@ -49,7 +51,14 @@
 // Whatever keeps etcd from answering matches [storage.ErrUnavailable]: no
 // connection, no leader, no quorum, a time-out, a ctx that ended (its error
 // matches too). Whether a write was done is then not known, as with every
-// database. Reads are tried again for a few seconds while a member is away.
+// database, and it isn't tried again. Reads are, for a few seconds, while a
+// member is away; so are writes that a member has certainly not done, as it has
+// no leader: one that is cut off from the others is no outage.
+// Where something between the client and etcd answers a write in etcd's stead
+// with gRPC's Canceled or DeadlineExceeded, the client sends it again, and a
+// write that had been done reads as [storage.ErrExists] or
+// [storage.ErrVersionConflict]: have such a proxy answer Unavailable.
+//
 // [ErrDenied] says that etcd refused the client's user or password.
 // [storage.ErrClosed] says that the client was closed.
 //
@@ -61,9 +70,4 @@
 // A role for the vault needs read and write permission on the prefix:
 //
 //	etcdctl role grant-permission vault --prefix=true readwrite vault/
-//
-// # Not finished
-//
-// This package is being built and is in no release. Its tests on real members
-// pass, and are not part of CI yet.
 package etcdstore

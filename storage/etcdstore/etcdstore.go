@@ -44,7 +44,8 @@ type Options struct {
 
 	// RequestTimeout is how long one request may take, of the one to four that
 	// most calls make, whatever the caller's ctx says: the client waits for ever
-	// if no member can be reached. 0 means [DefaultRequestTimeout].
+	// if no member can be reached. 0 means [DefaultRequestTimeout]. What fails
+	// earlier as a member is away is asked again for three seconds.
 	RequestTimeout time.Duration
 }
 

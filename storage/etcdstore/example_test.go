@@ -13,7 +13,11 @@ import (
 // The store works on the application's own client.
 func ExampleNew() {
 	ctx := context.Background()
-	client, err := shared.client() // in your program: clientv3.New(clientv3.Config{Endpoints: …})
+	etcd, err := shared() // a cluster for tests
+	if err != nil {
+		log.Fatal(err)
+	}
+	client, err := etcd.client() // in your program: clientv3.New(clientv3.Config{Endpoints: …})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -61,7 +61,8 @@ func (s *Store) Audit(ctx context.Context, debris bool) error {
 	if err != nil {
 		return err
 	}
-	a := &audit{s: s, want: map[string]bool{}, gone: map[storage.ID]uint64{}, versions: map[storage.ID]uint64{}, counted: map[storage.ID]uint64{}}
+	a := &audit{s: s, want: map[string]bool{}, gone: map[storage.ID]uint64{}, versions: map[storage.ID]uint64{}, counted: map[storage.ID]uint64{},
+		names: map[storage.ID]string{}, holders: map[string]storage.ID{}}
 	have := map[string]bool{}
 	for _, e := range resp.Kvs {
 		have[string(e.Key)] = true
@@ -79,6 +80,13 @@ func (s *Store) Audit(ctx context.Context, debris bool) error {
 	for _, e := range resp.Kvs {
 		if err := a.entry(e); err != nil {
 			return err
+		}
+	}
+	// A version that was imported may not say that the name is unique, where an
+	// earlier one did: the object holds it as long as it is there.
+	for k, id := range a.holders {
+		if a.names[id] == k {
+			a.want[k] = true
 		}
 	}
 	for k := range have {
@@ -103,6 +111,8 @@ type audit struct {
 	gone     map[storage.ID]uint64
 	versions map[storage.ID]uint64 // as rows say
 	counted  map[storage.ID]uint64
+	names    map[storage.ID]string // what an object's unique name's entry is
+	holders  map[string]storage.ID // who that entry says it is
 }
 
 // isDebris reports whether a key may be left of an object that is in a state of
@@ -145,6 +155,7 @@ func (a *audit) entry(e *entry) error {
 		if r.UniqueName {
 			a.wants(s.uniqueKey(r))
 		}
+		a.names[r.ID] = s.uniqueKey(r)
 		a.versions[r.ID] = w.versions
 		a.version(w)
 	case tagHistory:
@@ -166,6 +177,12 @@ func (a *audit) entry(e *entry) error {
 		if k.rec.ParentID != (keyctx.KeyID{}) {
 			a.wants(s.parentKey(&k.rec))
 		}
+	case tagUnique:
+		id, _, err := decodeHolder(e)
+		if err != nil {
+			return err
+		}
+		a.holders[string(e.Key)] = id
 	case tagSystem:
 		a.wants(string(e.Key))
 	}

@@ -27,7 +27,7 @@ func rangeOf(prefix string) clientv3.OpOption {
 // TestLargestValue puts the largest value that the store takes, which etcd must
 // take, and one byte more, which must not get as far as etcd.
 func TestLargestValue(t *testing.T) {
-	client := connect(t, shared)
+	client := connectShared(t)
 	for _, limit := range []int{0, 300 << 10} {
 		s := newStore(t, client, etcdstore.Options{MaxRequestBytes: limit})
 		r := object(t, 1, "a")
@@ -51,15 +51,23 @@ func TestLargestValue(t *testing.T) {
 
 // TestEtcdsOwnLimit has a member that takes less than the options say.
 func TestEtcdsOwnLimit(t *testing.T) {
-	s := newStore(t, connect(t, shared), etcdstore.Options{MaxRequestBytes: 1900 << 10})
+	s := newStore(t, connectShared(t), etcdstore.Options{MaxRequestBytes: 1900 << 10})
 	_, err := s.PutObject(t.Context(), object(t, 1, "a", func(r *storage.ObjectRecord) { r.Envelope = make([]byte, 1700<<10) }), storage.PutGuard{})
 	if !errors.Is(err, storage.ErrTooLarge) || !errors.Is(err, rpctypes.ErrRequestTooLarge) {
 		t.Errorf("got %v", err)
 	}
-	s = newStore(t, connect(t, shared), etcdstore.Options{MaxRequestBytes: 8 << 20})
+	s = newStore(t, connectShared(t), etcdstore.Options{MaxRequestBytes: 8 << 20})
 	_, err = s.PutObject(t.Context(), object(t, 1, "a", func(r *storage.ObjectRecord) { r.Envelope = make([]byte, 7<<20) }), storage.PutGuard{})
 	if !errors.Is(err, storage.ErrTooLarge) {
 		t.Errorf("beyond the client's own limit: %v", err)
+	}
+	client, err := clientv3.New(clientv3.Config{Endpoints: connectShared(t).Endpoints(), Logger: zap.NewNop(), MaxCallSendMsgSize: 9 << 20})
+	must(t, err)
+	defer client.Close()
+	s = newStore(t, client, etcdstore.Options{MaxRequestBytes: 8 << 20})
+	_, err = s.PutObject(t.Context(), object(t, 1, "a", func(r *storage.ObjectRecord) { r.Envelope = make([]byte, 7<<20) }), storage.PutGuard{})
+	if !errors.Is(err, storage.ErrTooLarge) || errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("beyond what etcd reads at all: %v", err)
 	}
 }
 
@@ -102,8 +110,8 @@ func TestNobodyListens(t *testing.T) {
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{address.String()}, Logger: zap.NewNop()})
 	must(t, err)
 	defer client.Close()
-	s := newStore(t, client, etcdstore.Options{RequestTimeout: 2 * time.Second})
-	err = within(t, time.Second, func(ctx context.Context) error {
+	s := newStore(t, client, etcdstore.Options{RequestTimeout: 500 * time.Millisecond})
+	err = within(t, 200*time.Millisecond, func(ctx context.Context) error {
 		_, err := s.LatestKey(ctx, object(t, 1, "a").ContextHash, 1)
 		return err
 	})
@@ -121,7 +129,7 @@ func TestNobodyListens(t *testing.T) {
 }
 
 func TestClosedClient(t *testing.T) {
-	client := connect(t, shared)
+	client := connectShared(t)
 	s := newStore(t, client, etcdstore.Options{})
 	must(t, s.Ping(t.Context()))
 	must(t, client.Close())
@@ -136,7 +144,7 @@ func TestClosedClient(t *testing.T) {
 // TestCompacted compacts what is being read.
 func TestCompacted(t *testing.T) {
 	t.Parallel()
-	client := connect(t, shared)
+	client := connectShared(t)
 	s := newStore(t, client, etcdstore.Options{})
 	compact := func(revision int64) {
 		put(t, s, object(t, 1, fmt.Sprint(rand.Int64())))
@@ -161,7 +169,10 @@ func TestCompacted(t *testing.T) {
 // TestDenied has a user who may write elsewhere only.
 func TestDenied(t *testing.T) {
 	t.Parallel()
-	c, err := newCluster(t.TempDir(), 1, func(cfg *embed.Config) { cfg.UnsafeNoFsync = true })
+	c, err := newCluster(t.TempDir(), 1, func(cfg *embed.Config) {
+		unsynced(cfg)
+		cfg.BcryptCost = 4 // the least
+	})
 	must(t, err)
 	defer c.stopAll()
 	root := connect(t, c)
@@ -170,6 +181,7 @@ func TestDenied(t *testing.T) {
 		errOf(root.UserAdd(ctx, "root", "secret")), errOf(root.UserGrantRole(ctx, "root", "root")),
 		errOf(root.RoleAdd(ctx, "vault")), errOf(root.UserAdd(ctx, "vault", "secret")), errOf(root.UserGrantRole(ctx, "vault", "vault")),
 		errOf(root.RoleGrantPermission(ctx, "vault", "mine/", clientv3.GetPrefixRangeEnd("mine/"), clientv3.PermissionType(clientv3.PermReadWrite))),
+		errOf(root.RoleGrantPermission(ctx, "vault", "read/", clientv3.GetPrefixRangeEnd("read/"), clientv3.PermissionType(clientv3.PermRead))),
 		errOf(root.AuthEnable(ctx)),
 	} {
 		must(t, err)
@@ -184,6 +196,7 @@ func TestDenied(t *testing.T) {
 	if err != nil || len(page.Objects) != 1 {
 		t.Errorf("%d objects, %v", len(page.Objects), err)
 	}
+	wantReadOnly(t, newStore(t, client, etcdstore.Options{Prefix: "read/"}))
 	for _, s := range []*etcdstore.Store{newStore(t, client, etcdstore.Options{Prefix: "yours/"}), newStore(t, root, etcdstore.Options{Prefix: "mine/"})} {
 		_, err := s.LatestKey(ctx, object(t, 1, "a").ContextHash, 1)
 		_, err2 := s.PutObject(ctx, object(t, 1, "a"), storage.PutGuard{})
@@ -192,6 +205,25 @@ func TestDenied(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		}
+	}
+}
+
+// wantReadOnly wants a store whose user may read only to be read.
+func wantReadOnly(t *testing.T, s storage.Store) {
+	t.Helper()
+	r, k := object(t, 1, "a"), key(t, 1, 1)
+	for name, err := range map[string]error{
+		"put":    errOf(s.PutObject(t.Context(), r, storage.PutGuard{})),
+		"import": s.ImportVersion(t.Context(), withNumber(r, 1)),
+		"insert": s.InsertKey(t.Context(), k),
+		"system": errOf(s.PutSystem(t.Context(), storage.SystemRecord{Name: "s"})),
+	} {
+		if !errors.Is(err, etcdstore.ErrDenied) || errors.Is(err, storage.ErrUnavailable) || errors.Is(err, storage.ErrExists) {
+			t.Errorf("%s by a user who may only read: %v", name, err)
+		}
+	}
+	if _, err := s.LatestKey(t.Context(), k.ContextHash, k.Purpose); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("reading what isn't there: %v", err)
 	}
 }
 
@@ -228,6 +260,9 @@ func TestClassify(t *testing.T) {
 		{t.Context(), status.Error(codes.Canceled, "grpc: the client connection is closing"), storage.ErrClosed},
 		{t.Context(), rpctypes.ErrRequestTooLarge, storage.ErrTooLarge},
 		{t.Context(), status.Error(codes.ResourceExhausted, "trying to send message larger than max (3 vs. 2)"), storage.ErrTooLarge},
+		{t.Context(), status.Error(codes.ResourceExhausted, "grpc: received message larger than max (3 vs. 2)"), storage.ErrTooLarge},
+		{t.Context(), status.Error(codes.ResourceExhausted, "grpc: received message after decompression larger than max 2"), storage.ErrTooLarge},
+		{t.Context(), rpctypes.ErrAuthOldRevision, storage.ErrUnavailable},
 		{t.Context(), rpctypes.ErrPermissionDenied, etcdstore.ErrDenied},
 		{t.Context(), rpctypes.ErrAuthFailed, etcdstore.ErrDenied},
 		{t.Context(), rpctypes.ErrUserEmpty, etcdstore.ErrDenied},

@@ -70,7 +70,8 @@ func (s *Store) ListObjects(ctx context.Context, q storage.ObjectQuery) (page st
 		if err := full(l.run()); err != nil {
 			return err
 		}
-		page.Objects, err = r.records(l.rows, q.WithEnvelope)
+		rows, err := r.records(l.rows, q.WithEnvelope)
+		page = storage.ObjectPage{Objects: rows} // nothing of an earlier attempt
 		if l.more {
 			page.Next = q.NextCursor(driver, []byte(l.last))
 		}

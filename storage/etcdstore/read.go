@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
 
@@ -19,9 +20,9 @@ const (
 	// transaction (embed.DefaultMaxTxnOps).
 	maxOps = 128
 
-	// readPatience is how long a read is tried again while etcd is away, say
-	// because one member was stopped and the next call goes to another.
-	readPatience = 3 * time.Second
+	// patience is how long a request is tried again while etcd is away, say
+	// because one member was stopped or cut off and the next goes to another.
+	patience = 3 * time.Second
 
 	// maxAnswer is how many bytes of envelopes one request asks for.
 	maxAnswer = 8 << 20
@@ -91,7 +92,7 @@ func (r *snap) do(reads ...read) ([]answer, error) {
 		for i, q := range reads[:n] {
 			ops[i] = q.op(r.rev)
 		}
-		resp, err := r.s.readTxn(r.ctx, ops)
+		resp, err := r.s.transact(r.ctx, nil, ops, away)
 		if err != nil {
 			return nil, err
 		}
@@ -110,29 +111,38 @@ func (r *snap) do(reads ...read) ([]answer, error) {
 	return answers, nil
 }
 
-// readTxn runs a transaction of reads only. The client tries a range again, for
-// minutes if need be, but never a transaction: here it is tried again for a
-// moment, and the caller who wants more has a ctx.
-func (s *Store) readTxn(ctx context.Context, ops []clientv3.Op) (*clientv3.TxnResponse, error) {
+// transact sends a transaction, and again for a moment, to the next member, if
+// it failed and again says so: the client itself never does that with
+// transactions. The caller who wants more has a ctx.
+func (s *Store) transact(ctx context.Context, cmps []clientv3.Cmp, ops []clientv3.Op, again func(error) bool) (*clientv3.TxnResponse, error) {
 	start := time.Now()
 	for attempt := 0; ; attempt++ {
-		resp, err := s.request(ctx, nil, ops)
+		resp, err := s.request(ctx, cmps, ops)
 		if err == nil {
 			return resp, nil
 		}
-		if code(err) != codes.Unavailable || time.Since(start) > readPatience || pause(ctx, attempt) != nil {
+		if !again(err) || time.Since(start) > patience || pause(ctx, attempt) != nil {
 			return nil, classify(ctx, err)
 		}
 	}
 }
 
+// away says of reads that another member may answer.
+func away(err error) bool { return code(err) == codes.Unavailable }
+
+// refused says of writes that another member may do it, and that this one has
+// certainly done nothing: it found itself without a leader before it looked at
+// the request.
+func refused(err error) bool { return errors.Is(err, rpctypes.ErrNoLeader) }
+
 // request sends a transaction. It never waits for longer than the options say:
-// the client waits for a member to come back as long as ctx goes on.
+// the client waits for a member to come back as long as ctx goes on. A member
+// without a leader, cut off from the others, refuses at once.
 func (s *Store) request(ctx context.Context, cmps []clientv3.Cmp, ops []clientv3.Op) (*clientv3.TxnResponse, error) {
 	if s.client.Ctx().Err() != nil { // the client would try for seconds
 		return nil, storage.ErrClosed
 	}
-	bounded, cancel := context.WithTimeout(ctx, s.timeout)
+	bounded, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), s.timeout)
 	defer cancel()
 	resp, err := s.client.Txn(bounded).If(cmps...).Then(ops...).Commit()
 	if err != nil && bounded.Err() != nil && ctx.Err() == nil {

@@ -13,8 +13,8 @@ import (
 // races. TestMembers races on three members.
 func TestStore(t *testing.T) {
 	t.Parallel()
-	client := connect(t, shared)
-	second := connect(t, shared)
+	client := connectShared(t)
+	second := connectShared(t)
 	var prefixOf sync.Map
 	open := func(t *testing.T, prefix string) storage.Store {
 		s := newStore(t, client, etcdstore.Options{Prefix: prefix})

@@ -124,10 +124,10 @@ func (s *Store) commit(ctx context.Context, w *writes) (revision int64, err erro
 	if len(cmps) > maxOps || len(ops) > maxOps {
 		return 0, fmt.Errorf("%w: a transaction of %d comparisons and %d operations, etcd takes %d", storage.ErrTooLarge, len(cmps), len(ops), maxOps)
 	}
-	resp, err := s.request(ctx, cmps, ops)
+	resp, err := s.transact(ctx, cmps, ops, refused)
 	switch {
 	case err != nil:
-		return 0, classify(ctx, err)
+		return 0, err
 	case !resp.Succeeded:
 		return 0, errChanged
 	}
