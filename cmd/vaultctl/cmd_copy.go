@@ -60,12 +60,16 @@ application. Finish rewraps and shreddings first: their notes are not copied.`,
 		if len(match) > 0 {
 			o.Contexts = storage.ContextFilter{Match: match, Namespace: a.namespace()}
 		}
+		target := a.either(to, "VAULTCTL_TO")
+		if target == "" {
+			return usage("say where to: --to, or VAULTCTL_TO")
+		}
 		src, err := a.mainStore(ctx, reading)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, src.close()) }()
-		dst, err := a.destination(ctx, a.either(to, "VAULTCTL_TO"), o.VerifyOnly)
+		dst, err := a.destination(ctx, target, o.VerifyOnly)
 		if err != nil {
 			return err
 		}
@@ -75,9 +79,6 @@ application. Finish rewraps and shreddings first: their notes are not copied.`,
 }
 
 func (a *app) destination(ctx context.Context, url string, verifyOnly bool) (*openedStore, error) {
-	if url == "" {
-		return nil, usage("say where to: --to, or VAULTCTL_TO")
-	}
 	acc := making
 	if verifyOnly {
 		acc = reading

@@ -140,8 +140,8 @@ any wrapped copy in the store. It says nothing of backups.`,
 
 func (a *app) shredReceiptCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "receipt ID", Short: "Print a receipt that the store has", Args: cobra.ExactArgs(1),
-		Example: "  vaultctl shred receipt 019aa2c0-0000-7000-8000-000000000000 > org_01.json",
+		Use: "receipt ID [FILE]", Short: "Print a receipt that the store has, or write it to a file", Args: cobra.RangeArgs(1, 2),
+		Example: "  vaultctl shred receipt 019aa2c0-0000-7000-8000-000000000000 org_01.json",
 	}
 	return a.command(c, func(ctx context.Context, args []string) error {
 		id, err := vault.ParseID(args[0])
@@ -154,11 +154,23 @@ func (a *app) shredReceiptCommand() *cobra.Command {
 					return err
 				}
 				if r.ID == id {
-					data, err := json.MarshalIndent(r, "", "  ")
-					return errors.Join(err, a.print(r, string(data)))
+					return a.giveReceipt(r, args[1:])
 				}
 			}
 			return fmt.Errorf("%w: no receipt has this ID; a shredding that is pending has none yet", vault.ErrNotFound)
 		})
 	})
+}
+
+// giveReceipt prints a receipt, or writes it to a file that must not exist.
+func (a *app) giveReceipt(r vault.ShredReceipt, path []string) error {
+	if len(path) == 0 {
+		data, err := json.MarshalIndent(r, "", "  ")
+		return errors.Join(err, a.print(r, string(data)))
+	}
+	file, err := newReceipt(path[0])
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.write(r), a.print(r, describeReceipt(r)))
 }

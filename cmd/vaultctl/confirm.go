@@ -18,7 +18,7 @@ func (a *app) confirm(ctx context.Context, what, word string) error {
 		return nil
 	}
 	if !a.interactive {
-		return usage("%s: there is no terminal to ask at: give --yes if you mean it", what)
+		return usage("%s There is no terminal to ask at: give --yes if you mean it", what)
 	}
 	fmt.Fprintf(a.errOut, "%s\nType %s to go on: ", what, word)
 	answer := make(chan string, 1)

@@ -109,6 +109,9 @@ func (l *lines) add(v any, header, text string) error {
 // database can name objects.
 func harmless(text string) string {
 	return strings.Map(func(r rune) rune {
+		if r == '\t' {
+			return ' '
+		}
 		if r < 0x20 && r != '\n' || r >= 0x7f && r <= 0x9f {
 			return utf8.RuneError
 		}

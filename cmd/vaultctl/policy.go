@@ -54,7 +54,7 @@ func readRules(ctx context.Context, file string, opener *kekOpener) (*kek.Rules,
 		return nil, fmt.Errorf("read the policy: %w", err)
 	}
 	return kek.ParseRules(ctx, data, func(_ context.Context, uri string, _ keyctx.KeyContext) (kek.Wrapper, error) {
-		return opener.open(uri)
+		return opener.openAny(uri), nil
 	})
 }
 
