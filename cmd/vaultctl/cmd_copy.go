@@ -162,4 +162,3 @@ func (a *app) printCopy(r storage.CopyReport, verifyOnly bool) error {
 		"versions different", r.VersionsDifferent, "keys only in the copy", r.ExtraKeys, "objects only in the copy", r.ExtraObjects)
 	return a.print(out, text)
 }
-

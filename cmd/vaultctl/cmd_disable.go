@@ -61,7 +61,6 @@ func (a *app) enableCommand() *cobra.Command {
 	})
 }
 
-
 // toBeLost counts what hangs on the keys of contexts that contain match.
 func (s *session) toBeLost(ctx context.Context, match vault.KeyContext) (keys, versions int64, err error) {
 	q := filter(match)

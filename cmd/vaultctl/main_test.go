@@ -13,6 +13,8 @@ import (
 // TestMain makes this test binary be vaultctl and the programs beside it, for scripts
 // and for tests that drive a process.
 func TestMain(m *testing.M) {
+	// With the race detector each process would sleep for a second at its end.
+	os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
 	testscript.Main(m, map[string]func(){
 		"vaultctl": func() { os.Exit(mainCode()) },
 		"app":      func() { os.Exit(appCode()) },
@@ -24,9 +26,12 @@ func TestMain(m *testing.M) {
 // other command.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
-		RequireExplicitExec: false,
-		RequireUniqueNames:  true,
+		Dir:                "testdata/script",
+		RequireUniqueNames: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("GORACE", os.Getenv("GORACE"))
+			return nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"hashivault": hashivaultCmd,
 			"awskms":     awskmsCmd,
