@@ -18,6 +18,11 @@ type ShredOptions struct {
 	// Reason says why: a ticket, a contract's end. It stands in the receipt and in
 	// events, treated like an actor's name. Default: what WithReason says.
 	Reason string
+
+	// Progress is called after every few hundred keys that this call has destroyed,
+	// on the caller's goroutine, with how many they are. It must not close the vault,
+	// which waits for it.
+	Progress func(keys int64)
 }
 
 // maxShredAfter is the longest waiting period.
@@ -78,7 +83,7 @@ func (v *Vault) shred(ctx context.Context, match KeyContext, opts ShredOptions) 
 	}
 	var r ShredReceipt
 	if n.Phase == shredShredding {
-		r, err = v.carryOutShred(n.acting(ctx), n)
+		r, err = v.carryOutShred(n.acting(ctx), n, opts.Progress)
 	} else {
 		r, err = n.pendingReceipt(v.cfg.Namespace), v.holdForShred(n.acting(ctx), n)
 	}

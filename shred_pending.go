@@ -193,7 +193,7 @@ func (v *Vault) runShred(ctx context.Context, n *shredNote) (ShredReceipt, error
 			return ShredReceipt{}, err
 		}
 	}
-	return v.carryOutShred(ctx, n)
+	return v.carryOutShred(ctx, n, nil)
 }
 
 // shredEvery is about how often a vault looks for shreddings that are due.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/embedvault/vault/storage"
@@ -33,12 +34,15 @@ type shredRun struct {
 	failed map[KeyID]bool // can't be destroyed now, and stand in no page more than once
 	lost   error          // the first event that wasn't recorded
 	errs   *tally
+
+	done     atomic.Int64 // keys destroyed
+	progress func(int64)  // nil: nobody wants to know
 }
 
 // carryOutShred destroys the keys of a shredding, writes the receipt and forgets the
 // note.
-func (v *Vault) carryOutShred(ctx context.Context, n *shredNote) (ShredReceipt, error) {
-	run := &shredRun{v: v, n: n, failed: map[KeyID]bool{}, errs: new(tally)}
+func (v *Vault) carryOutShred(ctx context.Context, n *shredNote, progress func(int64)) (ShredReceipt, error) {
+	run := &shredRun{v: v, n: n, failed: map[KeyID]bool{}, errs: new(tally), progress: progress}
 	for page := 0; ; page++ {
 		last, err := run.page(ctx, page)
 		if err != nil {
@@ -90,7 +94,7 @@ func (s *shredRun) plan(ctx context.Context, name string) ([]ShreddedKey, error)
 	}
 	_, err = s.v.cfg.Store.PutSystem(ctx, storage.SystemRecord{Name: name, Value: value})
 	if errors.Is(err, storage.ErrExists) {
-		s.sweep = shredSweep{} // from the beginning, once that is carried out
+		s.sweep = shredSweep{sweeps: s.sweep.sweeps} // from the beginning, once that is carried out
 		return s.v.readShredPage(ctx, name)
 	}
 	if err != nil {
@@ -108,6 +112,9 @@ func (s *shredRun) destroy(ctx context.Context, keys []ShreddedKey) error {
 	filter := s.v.contexts(s.n.Match, false)
 	err := each(ctx, keys, defaultConcurrency, new(pacer), func(ctx context.Context, key ShreddedKey) error {
 		changed, err := s.destroyOne(ctx, key, filter)
+		if changed {
+			s.done.Add(1)
+		}
 		switch {
 		case changed && err != nil:
 			unrecorded.add(false, err)
@@ -121,6 +128,9 @@ func (s *shredRun) destroy(ctx context.Context, keys []ShreddedKey) error {
 	})
 	if s.lost == nil {
 		s.lost = unrecorded.err()
+	}
+	if s.progress != nil {
+		s.progress(s.done.Load())
 	}
 	return err
 }
@@ -156,6 +166,7 @@ type shredSweep struct {
 	wide   bool // past the context that is exactly match
 	cursor string
 	found  bool // some, since it began
+	sweeps int  // that found some
 }
 
 // next returns some keys; none if there is none in all.
@@ -176,7 +187,9 @@ func (w *shredSweep) next(ctx context.Context, s *shredRun) ([]ShreddedKey, erro
 			if !w.found {
 				return nil, nil
 			}
-			*w = shredSweep{}
+			if *w = (shredSweep{sweeps: w.sweeps + 1}); w.sweeps == maxRounds {
+				return nil, fmt.Errorf("%w: there are new keys all the time; call it again", ErrVersionConflict)
+			}
 		} else if w.cursor == "" {
 			w.wide = true
 		}

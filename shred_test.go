@@ -2,6 +2,8 @@ package vault_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -165,7 +167,11 @@ func TestShredNowAfterAll(t *testing.T) {
 	v := vaulttest.New(t)
 	ok(t, v.Prepare(t.Context(), orgA))
 	waiting := must(v.Shred(vault.WithActor(t.Context(), "first"), orgA, vault.ShredOptions{After: time.Hour}))(t)
-	r := must(v.Shred(vault.WithActor(t.Context(), "second"), orgA, vault.ShredOptions{}))(t)
+	var progress []int64
+	r := must(v.Shred(vault.WithActor(t.Context(), "second"), orgA, vault.ShredOptions{Progress: func(n int64) { progress = append(progress, n) }}))(t)
+	if len(progress) != 1 || progress[0] != 1 {
+		t.Errorf("progress %v", progress)
+	}
 	if r.ID != waiting.ID || r.Actor != "second" || r.Keys != 1 {
 		t.Errorf("receipt %+v", r)
 	}
@@ -310,25 +316,38 @@ func TestTwoOperatorsShredManyKeys(t *testing.T) {
 	}
 }
 
-// A key made by another process while the shredding runs is destroyed too.
+// A key that another process makes while the shredding runs, after its contexts were
+// listed, is destroyed too.
 func TestShredTakesKeysMadeMeanwhile(t *testing.T) {
 	v := vaulttest.New(t)
-	peer := peerOf(t, v)
 	ok(t, v.Prepare(t.Context(), orgA))
 	var sealed []byte
-	v.Store.SetFault(func(op string) error {
-		if op == "UpdateKey" {
-			v.Store.SetFault(nil)
-			sealed = must(peer.Encrypt(context.Background(), userA, []byte("x"), nil))(t)
-		}
-		return nil
+	shredder := vaulttest.New(t, func(c *vault.Config) {
+		c.KEK, c.Store = v.KEK.Peer(), &afterList{Store: v.Store, then: func() {
+			sealed = must(v.Encrypt(context.Background(), userA, []byte("x"), nil))(t)
+		}}
 	})
-	r := must(v.Shred(t.Context(), orgA, vault.ShredOptions{}))(t)
+	r := must(shredder.Shred(t.Context(), orgA, vault.ShredOptions{}))(t)
 	if r.Keys != 2 {
 		t.Errorf("receipt %+v", r)
 	}
-	wantClass(t, second(v.Decrypt(t.Context(), userA, sealed, nil)), "ErrKeyShredded")
+	wantClass(t, second(shredder.Decrypt(t.Context(), userA, sealed, nil)), "ErrKeyShredded")
 	ok(t, v.VerifyShred(t.Context(), r))
+}
+
+// afterList does something once, after many contexts were listed.
+type afterList struct {
+	storage.Store
+	then func()
+}
+
+func (s *afterList) ListKeys(ctx context.Context, q storage.KeyQuery) (storage.KeyPage, error) {
+	page, err := s.Store.ListKeys(ctx, q)
+	if then := s.then; then != nil && len(q.Contexts.Match) > 0 {
+		s.then = nil
+		then()
+	}
+	return page, err
 }
 
 // A load that began before the shredding doesn't bring the key into the cache.
@@ -405,6 +424,24 @@ func TestVerifyShred(t *testing.T) {
 	now := must(v.Store.GetKey(t.Context(), rec.KeyID))(t)
 	ok(t, v.Store.DeleteKey(t.Context(), rec.KeyID, now.Revision))
 	wantErr(t, v.VerifyShred(t.Context(), r), vault.ErrReceipt)
+}
+
+// The digest, put together by hand.
+func TestShredDigestAsSpecified(t *testing.T) {
+	v := vaulttest.New(t, func(c *vault.Config) { c.Namespace = "billing" })
+	ok(t, v.Prepare(t.Context(), orgA, userA))
+	r := must(v.Shred(vault.WithActor(t.Context(), "op"), orgA, vault.ShredOptions{Reason: "why"}))(t)
+	u16 := func(s string) string { return fmt.Sprintf("%c%c%s", 0, len(s), s) }
+	be := func(n uint64, size int) string { return string(binary.BigEndian.AppendUint64(nil, n)[8-size:]) }
+	hash := hashIn(t, orgA, "billing")
+	text := "vault/v1/shred" + string(r.ID[:]) + string(hash[:]) + u16("billing") + u16("op") + u16("why") +
+		be(uint64(r.RequestedAt.UnixMicro()), 8) + be(uint64(r.ShreddedAt.UnixMicro()), 8)
+	for _, k := range r.KeyList {
+		text += string(k.ContextHash[:]) + be(uint64(k.Purpose), 1) + be(uint64(k.Version), 4) + string(k.KeyID[:])
+	}
+	if want := fmt.Sprintf("%x", sha256.Sum256([]byte(text+be(2, 8)))); r.Digest != want || len(r.KeyList) != 2 {
+		t.Errorf("digest %s, want %s", r.Digest, want)
+	}
 }
 
 // A store that gives another customer's record, or a note that names one, is not

@@ -43,7 +43,12 @@ against the store.`,
 			if err != nil {
 				return err
 			}
-			r, err := s.Shred(ctx, match, vault.ShredOptions{After: time.Duration(after), Reason: a.flags.reason})
+			m, err := a.meter("shred", func() (int64, error) { return s.countKeys(ctx, filter(match)) })
+			if err != nil {
+				return errors.Join(err, file.write(vault.ShredReceipt{}))
+			}
+			r, err := s.Shred(ctx, match, vault.ShredOptions{After: time.Duration(after), Reason: a.flags.reason, Progress: m.set})
+			m.end()
 			err = errors.Join(file.write(r), a.interrupted(ctx, err, ""))
 			if r.ID.IsZero() {
 				return err
