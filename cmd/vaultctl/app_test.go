@@ -89,7 +89,7 @@ func appCommand(ctx context.Context, s *session, name string, args []string) err
 func manyContexts(n int) []vault.KeyContext {
 	kcs := make([]vault.KeyContext, n)
 	for i := range kcs {
-		kcs[i] = vault.KeyContext{"organization_id": fmt.Sprintf("org_%05d", i)}
+		kcs[i] = vault.KeyContext{"region": "eu", "organization_id": fmt.Sprintf("org_%05d", i)}
 	}
 	return kcs
 }

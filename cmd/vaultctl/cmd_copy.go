@@ -117,7 +117,7 @@ func (a *app) copy(ctx context.Context, dst, src *openedStore, o storage.CopyOpt
 	o.Progress = func(r storage.CopyReport) { m.set(r.Keys + r.Objects) }
 	r, err := storage.Copy(ctx, dst.Store, src.Store, o)
 	m.end()
-	return errors.Join(a.printCopy(r, o.VerifyOnly), a.interrupted(ctx, err, ""))
+	return errors.Join(a.printCopy(r, o.VerifyOnly), a.interrupted(ctx, err, "", ""))
 }
 
 // countAll counts the keys and objects that a copy goes through.

@@ -37,7 +37,7 @@ application within its Cache.ActiveKeyTTL. Nothing is lost.`,
 				return err
 			}
 			changed, err := s.Disable(ctx, match)
-			return errors.Join(a.print(changedOut{changed}, fmt.Sprintf("disable: %d keys disabled", changed)), a.interrupted(ctx, err, ""))
+			return errors.Join(a.print(changedOut{changed}, fmt.Sprintf("disable: %d keys disabled", changed)), a.interrupted(ctx, err, "", ""))
 		})
 	})
 }
@@ -56,7 +56,7 @@ func (a *app) enableCommand() *cobra.Command {
 		}
 		return a.with(ctx, needs{access: writing}, func(s *session) error {
 			changed, err := s.Enable(ctx, match)
-			return errors.Join(a.print(changedOut{changed}, fmt.Sprintf("enable: %d keys enabled", changed)), a.interrupted(ctx, err, ""))
+			return errors.Join(a.print(changedOut{changed}, fmt.Sprintf("enable: %d keys enabled", changed)), a.interrupted(ctx, err, "", ""))
 		})
 	})
 }

@@ -47,7 +47,7 @@ Ciphertext that the application keeps itself is not reached: see vault.Reencrypt
 				Progress: func(r vault.ReencryptReport) { m.set(r.Seen) },
 			})
 			m.end()
-			return errors.Join(a.printReencrypt(r, p.dryRun, job), a.interrupted(ctx, err, job))
+			return errors.Join(a.printReencrypt(r, p.dryRun, job), a.interrupted(ctx, err, "--job", job))
 		})
 	})
 }

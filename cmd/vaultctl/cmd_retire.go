@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -65,10 +64,7 @@ func (a *app) retire(ctx context.Context, s *session, o vault.RetireOptions) err
 	o.Progress = func(r vault.RetireReport) { m.set(r.Seen) }
 	r, err := s.RetireKeys(ctx, o)
 	m.end()
-	if err != nil && errors.Is(context.Cause(ctx), errInterrupted) {
-		err = fmt.Errorf("%w; go on with: %s", errInterrupted, a.again(""))
-	}
-	return errors.Join(a.printRetire(r, o.DryRun), err)
+	return errors.Join(a.printRetire(r, o.DryRun), a.interrupted(ctx, err, "", ""))
 }
 
 func (a *app) printRetire(r vault.RetireReport, dryRun bool) error {

@@ -48,7 +48,7 @@ in --policy. Interrupted or killed, it goes on with --job NAME.`,
 				Progress: func(r vault.RewrapReport) { m.set(r.Seen) },
 			})
 			m.end()
-			return errors.Join(a.printRewrap(r, p.dryRun, job), a.interrupted(ctx, err, job))
+			return errors.Join(a.printRewrap(r, p.dryRun, job), a.interrupted(ctx, err, "--job", job))
 		})
 	})
 }

@@ -21,9 +21,16 @@ type rotateOut struct {
 
 const maxFailuresShown = 100
 
+// rotateFlags say which keys are rotated.
+type rotateFlags struct {
+	within, all, dryRun bool
+	olderThan           age
+	madeBefore          string
+	before              time.Time // of the two before
+}
+
 func (a *app) rotateCommand() *cobra.Command {
-	var within, all, dryRun bool
-	var olderThan age
+	var o rotateFlags
 	c := &cobra.Command{
 		Use:   "rotate {PAIR… [--within] | --all}",
 		Short: "Make a new version of a context's data key",
@@ -31,30 +38,51 @@ func (a *app) rotateCommand() *cobra.Command {
 --within of every context that contains them. What was encrypted before stays readable
 under the version that it was encrypted with; see "reencrypt". The application uses the
 new version within its Cache.ActiveKeyTTL. Disabled and shredded keys are left.
-
-Stopped in the middle, a run with --within or --all goes on with --older-than: what was
-rotated since then is left as it is.`,
-		Example: "  vaultctl rotate organization_id=org_01 user_id=usr_07\n  vaultctl rotate organization_id=org_01 --within --older-than 1h",
+Interrupted or killed, a run goes on with --made-before and the time at which it began.`,
+		Example: "  vaultctl rotate organization_id=org_01 user_id=usr_07\n  vaultctl rotate organization_id=org_01 --within --older-than 90d",
 	}
 	f := c.Flags()
-	f.BoolVar(&within, "within", false, "every context that contains the pairs")
-	f.BoolVar(&all, "all", false, "every context of the namespace")
-	f.BoolVar(&dryRun, "dry-run", false, "count what would be done, and do nothing")
-	f.Var(&olderThan, "older-than", "only keys that were made longer ago")
+	f.BoolVar(&o.within, "within", false, "every context that contains the pairs")
+	f.BoolVar(&o.all, "all", false, "every context of the namespace")
+	f.BoolVar(&o.dryRun, "dry-run", false, "count what would be done, and do nothing")
+	f.Var(&o.olderThan, "older-than", "only keys that were made longer ago")
+	f.StringVar(&o.madeBefore, "made-before", "", "only keys that were made before this `TIME`, 2006-01-02T15:04:05Z")
 	return a.command(c, func(ctx context.Context, args []string) error {
-		match, err := selection(args, all)
+		match, err := selection(args, o.all)
+		if err == nil {
+			err = o.setBefore(a.now())
+		}
 		if err != nil {
 			return err
 		}
 		return a.with(ctx, needs{access: writing, keks: true}, func(s *session) error {
-			if !within && !all && !dryRun && olderThan == 0 {
+			if !o.within && !o.all && !o.dryRun && o.before.IsZero() {
 				return a.rotateOne(ctx, s, match)
 			}
-			q := filter(match)
-			q.Purpose, q.MaxKeyAge = vault.PurposeData, time.Duration(olderThan)
-			return a.rotateMany(ctx, s, q, !within && !all, dryRun)
+			return a.rotateMany(ctx, s, match, o)
 		})
 	})
+}
+
+// setBefore finds the time before which keys must have been made; zero: any time.
+func (o *rotateFlags) setBefore(now time.Time) (err error) {
+	switch {
+	case o.madeBefore != "" && o.olderThan != 0:
+		return usage("--older-than and --made-before exclude each other")
+	case o.madeBefore != "":
+		if o.before, err = time.Parse(time.RFC3339Nano, o.madeBefore); err != nil {
+			return usage("--made-before is a time such as 2006-01-02T15:04:05Z")
+		}
+	case o.olderThan != 0:
+		o.before = now.Add(-time.Duration(o.olderThan))
+	}
+	return nil
+}
+
+// selects reports whether a key is one to be rotated.
+func (o *rotateFlags) selects(k vault.KeyInfo, match vault.KeyContext) bool {
+	return k.Active && (o.within || o.all || len(k.Context) == len(match)) &&
+		(o.before.IsZero() || k.CreatedAt.Before(o.before))
 }
 
 func (a *app) rotateOne(ctx context.Context, s *session, kc vault.KeyContext) error {
@@ -64,35 +92,51 @@ func (a *app) rotateOne(ctx context.Context, s *session, kc vault.KeyContext) er
 	return a.print(rotateOut{Seen: 1, Rotated: 1, Failures: []failure{}}, "rotate: 1 key, 1 rotated")
 }
 
-func (a *app) rotateMany(ctx context.Context, s *session, q vault.KeyFilter, exactly, dryRun bool) error {
+func (a *app) rotateMany(ctx context.Context, s *session, match vault.KeyContext, o rotateFlags) error {
+	q := filter(match)
+	q.Purpose = vault.PurposeData
 	m, err := a.meter("rotate", func() (int64, error) { return s.countKeys(ctx, q) })
 	if err != nil {
 		return err
 	}
-	out := rotateOut{DryRun: dryRun, Failures: []failure{}}
-	started := a.now()
+	given := !o.before.IsZero()
+	if !given { // what this run makes is not for the run that goes on
+		o.before = a.now().UTC().Truncate(time.Microsecond) // as times are kept
+	}
+	since := o.before.UTC().Format(time.RFC3339Nano)
+	if !o.dryRun {
+		a.announce("--made-before", since, given)
+	}
+	out, err := a.rotateAll(ctx, s, q, o, m)
+	m.end()
+	if err == nil && out.Failed > 0 {
+		err = fmt.Errorf("%w: %d keys were not rotated", errIncomplete, out.Failed)
+	}
+	return errors.Join(a.printRotate(out), a.interrupted(ctx, err, "--made-before", since))
+}
+
+func (a *app) rotateAll(ctx context.Context, s *session, q vault.KeyFilter, o rotateFlags, m *meter) (rotateOut, error) {
+	out, seen := rotateOut{DryRun: o.dryRun, Failures: []failure{}}, int64(0)
 	for k, err := range s.Keys(ctx, q) {
 		if err != nil {
-			return errors.Join(a.printRotate(out), a.rotateInterrupted(ctx, err, started))
+			return out, err
 		}
-		if !k.Active || exactly && len(k.Context) != len(q.Match) {
+		seen++
+		m.set(seen)
+		if !o.selects(k, q.Match) {
 			continue
 		}
 		out.Seen++
-		if !dryRun {
-			out.count(k, a, s.Rotate(ctx, k.Context))
+		if o.dryRun {
+			continue
 		}
+		err := s.Rotate(ctx, k.Context)
 		if ctx.Err() != nil {
-			m.end()
-			return errors.Join(a.printRotate(out), a.rotateInterrupted(ctx, ctx.Err(), started))
+			return out, context.Cause(ctx)
 		}
-		m.set(out.Seen)
+		out.count(k, a, err)
 	}
-	m.end()
-	if err := a.printRotate(out); err != nil || out.Failed == 0 {
-		return err
-	}
-	return fmt.Errorf("%w: %d keys were not rotated", errIncomplete, out.Failed)
+	return out, nil
 }
 
 func (r *rotateOut) count(k vault.KeyInfo, a *app, err error) {
@@ -104,15 +148,6 @@ func (r *rotateOut) count(k vault.KeyInfo, a *app, err error) {
 	if len(r.Failures) < maxFailuresShown {
 		r.Failures = append(r.Failures, failure{KeyID: k.ID.String(), ContextHash: k.ContextHash.String(), Version: k.Version, Error: a.clean(err.Error())})
 	}
-}
-
-// rotateInterrupted says how long ago this run began, which is what it goes on by.
-func (a *app) rotateInterrupted(ctx context.Context, err error, started time.Time) error {
-	if !errors.Is(context.Cause(ctx), errInterrupted) {
-		return err
-	}
-	ago := (a.now().Sub(started) + time.Minute).Round(time.Minute)
-	return fmt.Errorf("%w; go on with the same command and --older-than, more than %v and counted from then", errInterrupted, ago)
 }
 
 func (a *app) printRotate(r rotateOut) error {

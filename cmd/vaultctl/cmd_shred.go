@@ -49,7 +49,7 @@ against the store.`,
 			}
 			r, err := s.Shred(ctx, match, vault.ShredOptions{After: time.Duration(after), Reason: a.flags.reason, Progress: m.set})
 			m.end()
-			err = errors.Join(file.write(r), a.interrupted(ctx, err, ""))
+			err = errors.Join(file.writeAll(ctx, s, r), a.interrupted(ctx, err, "", ""))
 			if r.ID.IsZero() {
 				return err
 			}
@@ -85,6 +85,23 @@ func newReceipt(path string) (*receiptFile, error) {
 		return nil, fmt.Errorf("the file for the receipt: %w", err)
 	}
 	return &receiptFile{f}, nil
+}
+
+// writeAll is write with all the keys that the store lists, however many: the file is
+// then good also for a copy of the store, which has no list.
+func (r *receiptFile) writeAll(ctx context.Context, s *session, receipt vault.ShredReceipt) error {
+	if r == nil || receipt.Pending() {
+		return r.write(receipt)
+	}
+	var keys []vault.ShreddedKey
+	for key, err := range s.ShreddedKeys(ctx, receipt) {
+		if err != nil {
+			return errors.Join(err, r.write(receipt))
+		}
+		keys = append(keys, key)
+	}
+	receipt.KeyList = keys
+	return r.write(receipt)
 }
 
 // write writes the receipt, or removes the file if there is none.

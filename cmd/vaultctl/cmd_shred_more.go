@@ -81,7 +81,7 @@ func (a *app) shredCancelCommand() *cobra.Command {
 			return usageError{err}
 		}
 		return a.with(ctx, needs{access: writing}, func(s *session) error {
-			if err := a.interrupted(ctx, s.CancelShred(ctx, id), ""); err != nil {
+			if err := a.interrupted(ctx, s.CancelShred(ctx, id), "", ""); err != nil {
 				return err
 			}
 			return a.print(map[string]any{"id": id, "cancelled": true}, fmt.Sprintf("shred %s: cancelled; its keys are enabled", id))
@@ -108,7 +108,7 @@ func (a *app) shredRunCommand() *cobra.Command {
 			if len(done) == 0 {
 				texts, done = []string{"shred run: nothing was due"}, []vault.ShredReceipt{}
 			}
-			return errors.Join(a.print(map[string]any{"receipts": done}, strings.Join(texts, "\n")), a.interrupted(ctx, err, ""))
+			return errors.Join(a.print(map[string]any{"receipts": done}, strings.Join(texts, "\n")), a.interrupted(ctx, err, "", ""))
 		})
 	})
 }
@@ -154,7 +154,7 @@ func (a *app) shredReceiptCommand() *cobra.Command {
 					return err
 				}
 				if r.ID == id {
-					return a.giveReceipt(r, args[1:])
+					return a.giveReceipt(ctx, s, r, args[1:])
 				}
 			}
 			return fmt.Errorf("%w: no receipt has this ID; a shredding that is pending has none yet", vault.ErrNotFound)
@@ -163,7 +163,7 @@ func (a *app) shredReceiptCommand() *cobra.Command {
 }
 
 // giveReceipt prints a receipt, or writes it to a file that must not exist.
-func (a *app) giveReceipt(r vault.ShredReceipt, path []string) error {
+func (a *app) giveReceipt(ctx context.Context, s *session, r vault.ShredReceipt, path []string) error {
 	if len(path) == 0 {
 		data, err := json.MarshalIndent(r, "", "  ")
 		return errors.Join(err, a.print(r, string(data)))
@@ -172,5 +172,5 @@ func (a *app) giveReceipt(r vault.ShredReceipt, path []string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(file.write(r), a.print(r, describeReceipt(r)))
+	return errors.Join(file.writeAll(ctx, s, r), a.print(r, describeReceipt(r)))
 }

@@ -60,7 +60,7 @@ decryption is an event, data.read. Exit code 1 if anything can't be read.`,
 		return a.with(ctx, needs{access: reading, keks: true}, func(s *session) error {
 			v := &verification{a: a, s: s, match: match, concurrency: concurrency}
 			err := v.run(ctx, !keysOnly)
-			return errors.Join(v.print(), a.interrupted(ctx, err, ""))
+			return errors.Join(v.print(), a.interrupted(ctx, err, "", ""))
 		})
 	})
 }

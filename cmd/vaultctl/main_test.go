@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/embedvault/vault/storage/boltstore"
 )
 
 // TestMain makes this test binary be vaultctl and the programs beside it, for scripts
@@ -37,6 +39,7 @@ func TestScripts(t *testing.T) {
 			"awskms":     awskmsCmd,
 			"setid":      setIDCmd,
 			"exits":      exitsCmd,
+			"holds":      holdsCmd,
 		},
 	})
 }
@@ -49,6 +52,13 @@ func setIDCmd(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	id, _, _ := strings.Cut(rest, `"`)
 	ts.Setenv("ID", id)
+}
+
+// holdsCmd has a bbolt file open until the script ends.
+func holdsCmd(ts *testscript.TestScript, neg bool, args []string) {
+	s, err := boltstore.Open(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(s.Close()) })
 }
 
 // exitsCmd runs vaultctl in this process and compares its exit code: exits 2 ARG…

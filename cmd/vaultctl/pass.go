@@ -36,7 +36,7 @@ func (p *passFlags) begin(a *app) (job string) {
 	if !given {
 		p.job = a.newJob()
 	}
-	a.announce(p.job, given)
+	a.announce("--job", p.job, given)
 	return p.job
 }
 

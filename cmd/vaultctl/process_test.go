@@ -100,7 +100,12 @@ const manyKeys = 450 // more than two pages of a pass
 // said that it stops.
 func (w *world) stopped(after int, stop func(*os.Process) error, args ...string) result {
 	w.t.Helper()
-	args = append([]string{"rewrap", "--all", "--kek", w.kek, "--previous-kek", "tink-keyset:local"}, args...)
+	return w.stoppedAt(after, stop, append([]string{"rewrap", "--all", "--kek", w.kek, "--previous-kek", "tink-keyset:local"}, args...)...)
+}
+
+// stoppedAt is the same for any command.
+func (w *world) stoppedAt(after int, stop func(*os.Process) error, args ...string) result {
+	w.t.Helper()
 	c := w.command("vaultctl", args...)
 	var out bytes.Buffer
 	errOut := &awaited{text: "stopping at the next safe place", seen: make(chan struct{})}
@@ -225,6 +230,23 @@ func (w *world) checkResumed(args []string, moved int) {
 		w.t.Errorf("%d keys under the keyset and %d under the Vault, want all under the Vault", keyset, vault)
 	}
 	w.must("vaultctl", "verify", "--all", "--kek", w.kek)
+}
+
+// TestRotateInterruptedAndResumed: a rotation that goes on rotates what was left, and no
+// key twice.
+func TestRotateInterruptedAndResumed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.must("app", "fill", "50")
+	w.must("vaultctl", "rewrap", "--all", "--kek", w.kek, "--previous-kek", "tink-keyset:local")
+	r := w.stoppedAt(20, func(p *os.Process) error { return p.Signal(os.Interrupt) }, "rotate", "region=eu", "--within", "--kek", w.kek)
+	if r.code != exitIncomplete {
+		t.Fatalf("exit code %d\n%s", r.code, r.stderr)
+	}
+	w.must("vaultctl", resumption(t, r.stderr)...)
+	if out := w.must("vaultctl", "keys", "--all", "--json").stdout; strings.Count(out, `"version":2`) != 50 || strings.Contains(out, `"version":3`) {
+		t.Errorf("not each of 50 keys was rotated once:\n%s", out)
+	}
 }
 
 func TestSecondInterruptEndsAtOnce(t *testing.T) {

@@ -20,9 +20,9 @@ func (a *app) newJob() string {
 }
 
 // announce says by which command a run goes on that is killed.
-func (a *app) announce(job string, given bool) {
+func (a *app) announce(flag, value string, given bool) {
 	if !a.flags.quiet && !given {
-		a.note("if this is stopped or killed, go on with: %s", a.again(job))
+		a.note("if this is stopped or killed, go on with: %s", a.again(flag, value))
 	}
 }
 
@@ -34,28 +34,28 @@ func (a *app) note(format string, args ...any) {
 }
 
 // interrupted adds to the error of a command that was stopped by which command it goes
-// on.
-func (a *app) interrupted(ctx context.Context, err error, job string) error {
+// on: the same one, with this flag if it has a value.
+func (a *app) interrupted(ctx context.Context, err error, flag, value string) error {
 	if err == nil || !errors.Is(context.Cause(ctx), errInterrupted) {
 		return err
 	}
-	return fmt.Errorf("%w; go on with: %s", errInterrupted, a.again(job))
+	return fmt.Errorf("%w; go on with: %s", errInterrupted, a.again(flag, value))
 }
 
-// again is the command line once more, with this job.
-func (a *app) again(job string) string {
+// again is the command line once more, with this flag.
+func (a *app) again(flag, value string) string {
 	words := []string{"vaultctl"}
-	for i, arg := range a.args {
-		switch {
-		case arg == "--job" && i+1 < len(a.args), strings.HasPrefix(arg, "--job="):
-			continue
-		case i > 0 && a.args[i-1] == "--job":
-			continue
+	for i := 0; i < len(a.args); i++ {
+		switch arg := a.args[i]; {
+		case flag != "" && arg == flag:
+			i++ // and its value
+		case flag != "" && strings.HasPrefix(arg, flag+"="):
+		default:
+			words = append(words, quote(arg))
 		}
-		words = append(words, quote(arg))
 	}
-	if job != "" {
-		words = append(words, "--job", job)
+	if value != "" {
+		words = append(words, flag, value)
 	}
 	return strings.Join(words, " ")
 }

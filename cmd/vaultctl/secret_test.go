@@ -56,7 +56,7 @@ func TestResumingPrintsNoSecret(t *testing.T) {
 	if _, err := a.parseServerURL(a.args[3]); err != nil {
 		t.Fatal(err)
 	}
-	got := a.clean(a.again("new"))
+	got := a.clean(a.again("--job", "new"))
 	if want := `vaultctl rewrap --all --store *** --reason 'it'\''s time' --job new`; got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
