@@ -98,12 +98,16 @@ func (a *app) destination(ctx context.Context, url string, verifyOnly bool) (*op
 
 // confirmFull asks before a copy into a store that holds something.
 func (a *app) confirmFull(ctx context.Context, dst *openedStore) error {
-	everything := storage.ContextFilter{All: true, AnyNamespace: true}
-	keys, err := dst.ListKeys(ctx, storage.KeyQuery{Contexts: everything, Limit: 1})
+	all := storage.ContextFilter{All: true, AnyNamespace: true}
+	keys, err := dst.ListKeys(ctx, storage.KeyQuery{Contexts: all, Limit: 1})
 	if err != nil {
 		return fmt.Errorf("the store to copy to: %w", err)
 	}
-	if len(keys.Keys) == 0 {
+	objects, err := dst.ListObjects(ctx, storage.ObjectQuery{Contexts: all, IncludeExpired: true, Limit: 1})
+	if err != nil {
+		return fmt.Errorf("the store to copy to: %w", err)
+	}
+	if len(keys.Keys)+len(objects.Objects) == 0 {
 		return nil
 	}
 	return a.confirm(ctx, "The store to copy to ("+dst.name+") is not empty.", "copy")
