@@ -35,7 +35,7 @@ type app struct {
 
 // newApp returns an app on these streams.
 func newApp(in io.Reader, out, errOut io.Writer, getenv func(string) string) *app {
-	a := &app{in: in, out: out, errOut: errOut, getenv: getenv, now: time.Now, clouds: realClouds(getenv)}
+	a := &app{in: in, out: out, errOut: errOut, getenv: getenv, now: time.Now, clouds: realClouds()}
 	a.bar = isTerminal(errOut)
 	a.interactive = isTerminal(in) && a.bar
 	return a

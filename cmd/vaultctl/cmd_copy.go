@@ -64,7 +64,7 @@ application. Finish rewraps and shreddings first: their notes are not copied.`,
 		if target == "" {
 			return usage("say where to: --to, or VAULTCTL_TO")
 		}
-		src, err := a.mainStore(ctx, reading)
+		src, err := a.mainStore(reading)
 		if err != nil {
 			return err
 		}
@@ -83,7 +83,7 @@ func (a *app) destination(ctx context.Context, url string, verifyOnly bool) (*op
 	if verifyOnly {
 		acc = reading
 	}
-	dst, err := a.openStore(ctx, url, acc)
+	dst, err := a.openStore(url, acc)
 	if err != nil {
 		return nil, fmt.Errorf("the store to copy to: %w", err)
 	}

@@ -20,7 +20,7 @@ the statements instead, for teams with a migration tool of their own.`,
 	}
 	c.Flags().BoolVar(&show, "print", false, "print the statements and do nothing")
 	return a.command(c, func(ctx context.Context, _ []string) (err error) {
-		s, err := a.mainStore(ctx, making)
+		s, err := a.mainStore(making)
 		if err != nil {
 			return err
 		}

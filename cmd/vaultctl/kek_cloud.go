@@ -11,7 +11,8 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// clouds make the SDKs' clients, with the credentials of each SDK's default chain.
+// clouds make the SDKs' clients, with the credentials of each SDK's default chain: its
+// own variables of the environment, files and metadata servers.
 type clouds struct {
 	aws   func(ctx context.Context, region string) (*kms.Client, error) // region "": the environment's
 	gcp   func(ctx context.Context) (*gcp.KeyManagementClient, error)
@@ -19,7 +20,7 @@ type clouds struct {
 	hashi func(address string) (*api.Client, error) // address "": the environment's
 }
 
-func realClouds(func(string) string) clouds {
+func realClouds() clouds {
 	return clouds{
 		aws: func(ctx context.Context, region string) (*kms.Client, error) {
 			var opts []func(*config.LoadOptions) error

@@ -42,7 +42,7 @@ func (a *app) open(ctx context.Context, n needs) (*session, error) {
 	if err := a.openAuditLog(s); err != nil {
 		return nil, err
 	}
-	if s.store, err = a.mainStore(ctx, n.access); err != nil {
+	if s.store, err = a.mainStore(n.access); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	n.cache.StaleIfUnavailable = -1 // what a KMS refuses now must show now

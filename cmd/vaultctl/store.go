@@ -37,7 +37,7 @@ type openedStore struct {
 
 // openStore opens the store that a URL names. No error has the URL in it but as
 // what can be printed.
-func (a *app) openStore(ctx context.Context, rawURL string, acc access) (*openedStore, error) {
+func (a *app) openStore(rawURL string, acc access) (*openedStore, error) {
 	scheme, rest, ok := strings.Cut(rawURL, ":")
 	if !ok || rest == "" {
 		return nil, usage("the store's URL is not bolt:PATH, sqlite:PATH, postgres://… or mysql://…")
@@ -61,12 +61,12 @@ func (a *app) openStore(ctx context.Context, rawURL string, acc access) (*opened
 }
 
 // mainStore opens the store of --store.
-func (a *app) mainStore(ctx context.Context, acc access) (*openedStore, error) {
+func (a *app) mainStore(acc access) (*openedStore, error) {
 	u := a.either(a.flags.store, "VAULTCTL_STORE")
 	if u == "" {
 		return nil, usage("say which store: --store, or VAULTCTL_STORE")
 	}
-	return a.openStore(ctx, u, acc)
+	return a.openStore(u, acc)
 }
 
 // parseServerURL parses a URL and remembers its secrets, so that nothing prints them.
