@@ -16,7 +16,7 @@ const lineEvery = 5 * time.Second
 type meter struct {
 	a     *app
 	what  string
-	total int64 // 0: not known
+	total int64
 
 	bar         *progressbar.ProgressBar
 	begin, last time.Time
@@ -31,14 +31,14 @@ func (a *app) meter(what string, count func() (int64, error)) (*meter, error) {
 		return &meter{}, nil
 	}
 	total, err := count()
-	if err != nil {
-		return nil, err
+	if err != nil || total == 0 {
+		return &meter{}, err
 	}
 	m := &meter{a: a, what: what, total: total}
 	m.begin = a.now()
 	m.last = m.begin
 	if a.bar && !a.flags.json {
-		m.bar = progressbar.NewOptions64(max(total, 1),
+		m.bar = progressbar.NewOptions64(total,
 			progressbar.OptionSetWriter(a.errOut),
 			progressbar.OptionSetDescription(what),
 			progressbar.OptionShowCount(),
