@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/embedvault/vault"
+	"github.com/embedvault/vault/keyring"
+	"github.com/embedvault/vault/storage"
+)
+
+type verifyOut struct {
+	Keys          int64 `json:"keys"`
+	KeysUnwrapped int64 `json:"keys_unwrapped"`
+	KeysShredded  int64 `json:"keys_shredded"`
+	KeysDisabled  int64 `json:"keys_disabled"`
+	KeysFailed    int64 `json:"keys_failed"`
+
+	Objects          int64 `json:"objects"`
+	Versions         int64 `json:"versions"`
+	VersionsReadable int64 `json:"versions_readable"`
+	VersionsShredded int64 `json:"versions_shredded"`
+	VersionsDisabled int64 `json:"versions_disabled"`
+	VersionsGone     int64 `json:"versions_gone"` // deleted or expired meanwhile
+	VersionsFailed   int64 `json:"versions_failed"`
+
+	Failures []failure `json:"failures"` // the first 100
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	var all, keysOnly bool
+	var concurrency int
+	c := &cobra.Command{
+		Use:   "verify {PAIR… | --all}",
+		Short: "Unwrap every key and decrypt every stored version, and show none",
+		Long: `Unwraps every key of every context that contains the pairs, and decrypts every version
+of every object, current or not. Nothing that was decrypted is printed or kept. What is
+under shredded or disabled keys is counted and is no failure. Nothing is written; each
+decryption is an event, data.read. Exit code 1 if anything can't be read.`,
+		Example: "  vaultctl verify --all --json\n  vaultctl verify organization_id=org_01 --keys-only",
+	}
+	f := c.Flags()
+	f.BoolVar(&all, "all", false, "everything of the namespace")
+	f.BoolVar(&keysOnly, "keys-only", false, "don't decrypt objects")
+	f.IntVar(&concurrency, "concurrency", 8, "how many at the same time")
+	return a.command(c, func(ctx context.Context, args []string) error {
+		match, err := selection(args, all)
+		if err != nil {
+			return err
+		}
+		if concurrency < 1 || concurrency > 256 {
+			return usage("--concurrency is 1 to 256")
+		}
+		return a.with(ctx, needs{access: reading, keks: true}, func(s *session) error {
+			v := &verification{a: a, s: s, match: match, concurrency: concurrency}
+			err := v.run(ctx, !keysOnly)
+			return errors.Join(v.print(), a.interrupted(ctx, err, "", ""))
+		})
+	})
+}
+
+// errUnreadable is matched when a verification found what can't be read.
+var errUnreadable = errors.New("not everything can be read")
+
+// verification is one run of verify.
+type verification struct {
+	a           *app
+	s           *session
+	match       vault.KeyContext
+	concurrency int
+	meter       *meter
+	ring        *keyring.Keyring
+
+	mu  sync.Mutex // guards out
+	out verifyOut
+}
+
+func (v *verification) run(ctx context.Context, objects bool) (err error) {
+	if v.ring, err = v.newRing(); err != nil {
+		return err
+	}
+	defer v.ring.Close()
+	v.meter, err = v.a.meter("verify", func() (int64, error) { return v.count(ctx, objects) })
+	if err != nil {
+		return err
+	}
+	defer v.meter.end()
+	if err := v.keys(ctx); err != nil {
+		return err
+	}
+	if objects {
+		if err := v.objects(ctx); err != nil {
+			return err
+		}
+	}
+	if v.out.KeysFailed+v.out.VersionsFailed > 0 {
+		return fmt.Errorf("%w: %d keys don't unwrap, %d versions don't decrypt", errUnreadable, v.out.KeysFailed, v.out.VersionsFailed)
+	}
+	return nil
+}
+
+// newRing returns a keyring of its own, since a vault loads only those keys that it
+// has something to do with.
+func (v *verification) newRing() (*keyring.Keyring, error) {
+	return keyring.New(context.Background(), keyring.Config{
+		Policy: v.s.policy, Store: v.s.store.Store, Namespace: v.s.namespace,
+		Size: 1000, TTL: time.Minute, ActiveKeyTTL: time.Minute,
+		CallTimeout: 5 * time.Second, LoadTimeout: 15 * time.Second, KEKConcurrency: 32, NoBackground: true,
+	})
+}
+
+func (v *verification) count(ctx context.Context, objects bool) (int64, error) {
+	n, err := v.s.countKeys(ctx, filter(v.match))
+	if err != nil || !objects {
+		return n, err
+	}
+	f := v.s.contexts(v.match)
+	more, err := countObjects(ctx, v.s.store, f)
+	return n + more, err
+}
+
+func (v *verification) keys(ctx context.Context) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(v.concurrency)
+	var listing error
+	for k, err := range v.s.Keys(ctx, filter(v.match)) {
+		if err != nil {
+			listing = err
+			break
+		}
+		if gctx.Err() != nil {
+			break
+		}
+		g.Go(func() error { return v.key(gctx, k) })
+		v.meter.set(v.seen())
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return listing
+}
+
+// key unwraps a key.
+func (v *verification) key(ctx context.Context, k vault.KeyInfo) error {
+	var err error
+	if k.State != vault.StateShredded {
+		var key *keyring.Key
+		if key, err = v.ring.ByID(ctx, keyring.Context{Hash: k.ContextHash, Pairs: k.Context}, k.Purpose, k.ID); err == nil {
+			key.Release()
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	v.tally(func(o *verifyOut) {
+		o.Keys++
+		switch {
+		case k.State == vault.StateShredded, errors.Is(err, vault.ErrKeyShredded):
+			o.KeysShredded++
+		case errors.Is(err, vault.ErrKeyDisabled):
+			o.KeysDisabled++
+		case err != nil:
+			o.KeysFailed++
+			o.fail(failure{KeyID: k.ID.String(), ContextHash: k.ContextHash.String(), Version: k.Version, Error: v.a.clean(err.Error())})
+		default:
+			o.KeysUnwrapped++
+		}
+	})
+	return nil
+}
+
+func (v *verification) objects(ctx context.Context) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(v.concurrency)
+	var listing error
+	for rec, err := range v.s.objects(ctx, v.match, "") {
+		if err != nil {
+			listing = err
+			break
+		}
+		if gctx.Err() != nil {
+			break
+		}
+		v.tally(func(o *verifyOut) { o.Objects++ })
+		g.Go(func() error { return v.object(gctx, rec) })
+		v.meter.set(v.seen())
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return listing
+}
+
+// object decrypts all versions of an object.
+func (v *verification) object(ctx context.Context, rec storage.ObjectRecord) error {
+	for version, err := range v.s.versions(ctx, rec.ID) {
+		if err != nil {
+			return err
+		}
+		if _, err = v.s.Get(ctx, version.Context.WithoutNamespace(), version.Name, vault.AtVersion(version.VersionID)); ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		v.tally(func(o *verifyOut) { o.version(version, v.a, err) })
+	}
+	return nil
+}
+
+func (o *verifyOut) version(rec storage.ObjectRecord, a *app, err error) {
+	o.Versions++
+	switch {
+	case err == nil:
+		o.VersionsReadable++
+	case errors.Is(err, vault.ErrKeyShredded):
+		o.VersionsShredded++
+	case errors.Is(err, vault.ErrKeyDisabled):
+		o.VersionsDisabled++
+	case errors.Is(err, vault.ErrNotFound):
+		o.VersionsGone++
+	default:
+		o.VersionsFailed++
+		o.fail(failure{
+			KeyID: rec.KeyID.String(), ContextHash: rec.ContextHash.String(), Object: rec.Name,
+			VersionID: rec.VersionID.String(), Error: a.clean(err.Error()),
+		})
+	}
+}
+
+func (o *verifyOut) fail(f failure) {
+	if len(o.Failures) < maxFailuresShown {
+		o.Failures = append(o.Failures, f)
+	}
+}
+
+func (v *verification) tally(f func(*verifyOut)) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	f(&v.out)
+}
+
+func (v *verification) seen() int64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.out.Keys + v.out.Objects
+}
+
+func (v *verification) print() error {
+	o := v.out
+	if o.Failures == nil {
+		o.Failures = []failure{}
+	}
+	text := counts("verify", "keys", o.Keys, "unwrapped", o.KeysUnwrapped, "shredded", o.KeysShredded, "disabled", o.KeysDisabled, "failed", o.KeysFailed) +
+		"\n" + counts("verify", "objects", o.Objects, "versions", o.Versions, "readable", o.VersionsReadable, "under shredded keys", o.VersionsShredded,
+		"under disabled keys", o.VersionsDisabled, "gone meanwhile", o.VersionsGone, "failed", o.VersionsFailed)
+	return v.a.print(o, text+failed(o.Failures))
+}
