@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -21,6 +22,7 @@ const sweepBatch = 500
 // counted.
 func (v *Vault) Sweep(ctx context.Context) (int, error) {
 	deleted := 0
+	var damaged error // rows that were passed over
 	for {
 		if err := v.ready(ctx); err != nil {
 			return deleted, fmt.Errorf("vault: sweep: %w", err)
@@ -32,13 +34,20 @@ func (v *Vault) Sweep(ctx context.Context) (int, error) {
 				err = eventErr
 			}
 		}
+		if errors.Is(err, storage.ErrCorrupt) {
+			damaged, err = err, nil
+		}
 		if err != nil {
 			return deleted, fmt.Errorf("vault: sweep: %w", err)
 		}
 		if len(recs) < sweepBatch {
-			return deleted, nil
+			break
 		}
 	}
+	if damaged != nil {
+		return deleted, fmt.Errorf("vault: sweep: %w", damaged)
+	}
+	return deleted, nil
 }
 
 // swept makes the event of one deleted object.

@@ -29,7 +29,10 @@ func (q KeyQuery) NextCursor(driver string, position []byte) string {
 }
 
 // CursorPosition returns the position in q's cursor, nil if it has none. Its
-// error matches [ErrInvalidCursor].
+// error matches [ErrInvalidCursor]. The position may be anybody's making: any
+// bytes, or a place among rows that q doesn't select. A driver gives
+// ErrInvalidCursor then, or begins after that place, with what q selects only;
+// what it does must not depend on rows that q doesn't select.
 func (q KeyQuery) CursorPosition(driver string) ([]byte, error) {
 	return decodeCursor(q.Cursor, func() []byte { return q.fingerprint(driver) })
 }

@@ -181,7 +181,9 @@ type ObjectStore interface {
 
 	// DeleteExpired removes up to limit objects of this namespace that have
 	// expired at now, and returns their current versions' records, without
-	// envelopes. It trusts the rows. limit is as in a page's Limit.
+	// envelopes. It trusts the rows. limit is as in a page's Limit. What was
+	// removed before an error is returned with the error, unless it was removed in
+	// a transaction of the caller's.
 	DeleteExpired(ctx context.Context, namespace string, now time.Time, limit int) ([]ObjectRecord, error)
 
 	// ReplaceEnvelope replaces the sealed value of one version, current or not,

@@ -22,6 +22,7 @@ func TestStoreByJournal(t *testing.T) {
 		return s
 	}
 	storagetest.Run(t, storagetest.Harness{
+		CursorDriver: "boltstore",
 		New: func(t *testing.T) storage.Store {
 			return newStore(t, filepath.Join(t.TempDir(), "vault.db"))
 		},

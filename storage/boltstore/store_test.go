@@ -27,7 +27,8 @@ func newPath(t testing.TB) string { return filepath.Join(t.TempDir(), "vault.db"
 
 func TestStore(t *testing.T) {
 	storagetest.Run(t, storagetest.Harness{
-		New: func(t *testing.T) storage.Store { return open(t, newPath(t)) },
+		CursorDriver: "boltstore",
+		New:          func(t *testing.T) storage.Store { return open(t, newPath(t)) },
 		Reopen: func(t *testing.T, s storage.Store) storage.Store {
 			old := s.(*boltstore.Store)
 			if err := old.Close(); err != nil {

@@ -31,6 +31,7 @@ func TestStore(t *testing.T) {
 		Second: func(t *testing.T, s storage.Store) storage.Store {
 			return newStore(t, second, etcdstore.Options{Prefix: prefix(s)})
 		},
-		MaxEnvelope: 1 << 20,
+		MaxEnvelope:  1 << 20,
+		CursorDriver: "etcdstore",
 	})
 }

@@ -14,7 +14,8 @@ import (
 
 func TestStore(t *testing.T) {
 	storagetest.Run(t, storagetest.Harness{
-		New: func(*testing.T) storage.Store { return memstore.New() },
+		New:          func(*testing.T) storage.Store { return memstore.New() },
+		CursorDriver: "memstore",
 	})
 }
 

@@ -86,5 +86,8 @@ func (s *Store) Schema() string { return s.core.Schema() }
 // have their transactions in the same ctx. A nil tx takes the store's
 // transaction out of ctx.
 func (s *Store) WithTx(ctx context.Context, tx pgx.Tx) context.Context {
+	if p, isPool := tx.(*pgxpool.Tx); isPool && p == nil {
+		tx = nil // which isn't what Go says of it
+	}
 	return context.WithValue(ctx, joined{s.db}, tx)
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"strings"
 
 	"github.com/embedvault/vault/storage/internal/sqlcore"
 )
@@ -55,13 +56,34 @@ type joined struct{ db *db }
 var _ sqlcore.DB = (*db)(nil)
 
 // Exec implements [sqlcore.Querier].
-func (d *db) Exec(ctx context.Context, query string, args ...any) (int64, error) {
-	return querier{d.pool}.Exec(ctx, query, args...)
+func (d *db) Exec(ctx context.Context, query string, args ...any) (n int64, err error) {
+	err = d.once(ctx, func(q querier) error {
+		n, err = q.Exec(ctx, query, args...)
+		return err
+	})
+	return n, err
 }
 
-// Query implements [sqlcore.Querier].
+// Query implements [sqlcore.Querier]. What only reads may be sent again.
 func (d *db) Query(ctx context.Context, each func(scan func(dest ...any) error) error, query string, args ...any) error {
-	return querier{d.pool}.Query(ctx, each, query, args...)
+	if strings.HasPrefix(query, "SELECT ") {
+		return querier{d.pool}.Query(ctx, each, query, args...)
+	}
+	return d.once(ctx, func(q querier) error { return q.Query(ctx, each, query, args...) })
+}
+
+// once runs a statement that may write, on a connection of its own. The pool
+// would send it again on another connection where a driver says ErrBadConn, and
+// lib/pq says that also of an answer that was lost: what was done would be
+// reported as refused, by its own guard. The pool still goes on to another
+// connection where it finds out before anything is sent.
+func (d *db) once(ctx context.Context, f func(querier) error) error {
+	c, err := d.pool.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	return f(querier{c})
 }
 
 // Ping implements [sqlcore.DB]. It asks something: not every driver's Ping makes

@@ -36,7 +36,9 @@
 //     default forms: leave datestyle at ISO and bytea_output at hex. With lib/pq a
 //     call ends with its ctx only while the server can be reached: on a network
 //     that swallows packets it waits for TCP, so set tcp_user_timeout there, or
-//     use pgx.
+//     use pgx. A connection that the server has ended while it was idle lib/pq
+//     finds out by the next statement: reads go on to another one, a write fails
+//     with [storage.ErrUnavailable], since it might have been done.
 //   - MariaDB 10.11: github.com/go-sql-driver/mysql. Its errors are recognised by
 //     the number their text starts with. With interpolateParams=true each
 //     statement is one round trip, else two.
@@ -52,9 +54,14 @@
 //
 //   - PostgreSQL: READ COMMITTED, its default. Stricter levels work too: their
 //     serialization failures are retried. A replica must not be read from.
-//   - MySQL, MariaDB: InnoDB, autocommit on, and binlog_format ROW or MIXED. The
-//     store's own transactions run at READ COMMITTED; joined ones at the
-//     application's level, with locking reads where they decide something.
+//   - MySQL, MariaDB: InnoDB, autocommit on, an isolation level other than READ
+//     UNCOMMITTED (a key that is then rolled back would be used), and
+//     binlog_format ROW or MIXED. [Store.Migrate] refuses connections whose
+//     settings differ in the first two. The store's own transactions run at READ
+//     COMMITTED; joined ones at the application's level, with locking reads where
+//     they decide something. At REPEATABLE READ a list by pairs or namespace in a
+//     joined transaction leaves out contexts that came after its snapshot, also
+//     those of its own new objects: get these by name, or by context hash.
 //     max_allowed_packet must hold the largest value twice over.
 //   - SQLite: its own transactions are writers from their beginning. One process
 //     at a time writes; others wait.

@@ -114,7 +114,8 @@ func New(pool *sql.DB, d Dialect, opts ...Options) (*Store, error) {
 
 // Migrate makes the tables, or brings them up to date. Call it before the store
 // is used, at each start of the program: any number of processes may at once.
-// It needs the right to create tables, unless all is done already. See
+// It needs the right to create tables, unless all is done already. In MySQL it
+// refuses connections with autocommit off or at READ UNCOMMITTED. See
 // [ErrNewerSchema].
 func (s *Store) Migrate(ctx context.Context) error { return s.core.Migrate(ctx) }
 

@@ -75,17 +75,33 @@ func (t *byHand) beginImmediate(ctx context.Context) (sqlcore.Tx, error) {
 	return t, nil
 }
 
-// Commit implements [sqlcore.Tx]. A COMMIT that fails leaves SQLite's
-// transaction open: it is rolled back. In MySQL nothing is known then.
+// Commit implements [sqlcore.Tx]. If it fails nothing is known in MySQL.
 func (t *byHand) Commit(ctx context.Context) error {
+	defer t.end()
+	if t.dialect == sqlcore.SQLite {
+		return t.commitSQLite(ctx)
+	}
 	_, err := t.c.ExecContext(ctx, "COMMIT")
-	switch {
-	case err != nil && t.dialect == sqlcore.SQLite:
-		t.rollbackSQLite(ctx)
-	case err != nil:
+	if err != nil {
 		giveUp(t.c)
 	}
-	t.end()
+	return err
+}
+
+// commitSQLite isn't cut off by the end of ctx: drivers may then report what is
+// done as interrupted. A COMMIT that fails leaves the transaction open: it is
+// rolled back.
+func (t *byHand) commitSQLite(ctx context.Context) error {
+	err := ctx.Err()
+	if err == nil {
+		late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		defer context.AfterFunc(ctx, func() { time.AfterFunc(lateSQLite, cancel) })()
+		_, err = t.c.ExecContext(late, "COMMIT")
+	}
+	if err != nil {
+		t.rollbackSQLite(ctx)
+	}
 	return err
 }
 
@@ -100,11 +116,15 @@ func (t *byHand) Rollback(ctx context.Context) {
 	t.end()
 }
 
-// rollbackSQLite goes on after the end of ctx: there is no server that could be
-// out of reach. That there is no transaction is all right, as it may have ended
-// by itself; a database in memory would go with its connection.
+// lateSQLite is how long the end of a transaction may take after ctx has ended:
+// there is no server that could be out of reach.
+const lateSQLite = 5 * time.Second
+
+// rollbackSQLite goes on after the end of ctx. That there is no transaction is
+// all right, as it may have ended by itself; a database in memory would go with
+// its connection.
 func (t *byHand) rollbackSQLite(ctx context.Context) {
-	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateSQLite)
 	defer cancel()
 	_, err := t.c.ExecContext(late, "ROLLBACK")
 	if err != nil && !strings.Contains(err.Error(), "no transaction is active") {

@@ -145,7 +145,7 @@ func TestBrokenStoresAreCaught(t *testing.T) {
 				if !ok {
 					t.Fatal("there is no such check")
 				}
-				h := Harness{New: func(*testing.T) storage.Store {
+				h := Harness{CursorDriver: "memstore", New: func(*testing.T) storage.Store {
 					b := newBroken()
 					m.breaks(b)
 					return b
@@ -172,9 +172,10 @@ func TestBrokenStoresAreCaught(t *testing.T) {
 // TestWholeStorePasses shows that the wrapping itself breaks nothing.
 func TestWholeStorePasses(t *testing.T) {
 	Run(t, Harness{
-		New:         func(*testing.T) storage.Store { return newBroken() },
-		Reopen:      func(_ *testing.T, s storage.Store) storage.Store { return s },
-		Second:      func(_ *testing.T, s storage.Store) storage.Store { return s },
-		MaxEnvelope: 0,
+		New:          func(*testing.T) storage.Store { return newBroken() },
+		Reopen:       func(_ *testing.T, s storage.Store) storage.Store { return s },
+		Second:       func(_ *testing.T, s storage.Store) storage.Store { return s },
+		MaxEnvelope:  0,
+		CursorDriver: "memstore",
 	})
 }

@@ -1,7 +1,9 @@
 package storagetest
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -260,4 +262,24 @@ func checkCopyStore(e *env) {
 	e.wantKeys(storage.KeyQuery{Contexts: everything}, keys...)
 	slices.Reverse(objects)
 	e.wantObjects(storage.ObjectQuery{Contexts: everything, IncludeExpired: true, Order: storage.OrderByUpdated, Descending: true}, objects...)
+}
+
+// checkImportHighest imports the highest number that the store takes. There is
+// none after it: a put is refused, and what is there stays.
+func checkImportHighest(e *env) {
+	r := object(tenant("", 1), "a", func(r *storage.ObjectRecord) { r.Number, r.CreatedAt = math.MaxUint64, base })
+	err := e.s.ImportVersion(e.ctx, r)
+	if errors.Is(err, storage.ErrTooLarge) {
+		r.Number = math.MaxInt64
+		err = e.s.ImportVersion(e.ctx, r)
+	}
+	e.ok(err)
+	for _, guard := range []storage.PutGuard{{Now: base}, {Now: base, Keep: 1}, {Now: base, IfVersion: r.VersionID}} {
+		_, err := e.s.PutObject(e.ctx, object(tenant("", 1), "a", unique), guard)
+		e.refused(err)
+		e.wantObject(byName(r), r)
+	}
+	_, err = e.s.DeleteObject(e.ctx, byName(r), storage.ID{})
+	e.ok(err)
+	e.put(object(tenant("", 1), "a"))
 }

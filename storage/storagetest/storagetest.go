@@ -38,6 +38,11 @@ type Harness struct {
 	// MaxEnvelope is how long an envelope the database takes, if that is less
 	// than 16 MiB: longer ones must give [storage.ErrTooLarge].
 	MaxEnvelope int
+
+	// CursorDriver is the name that the store gives NextCursor, with which the
+	// suite makes cursors up. It is empty for stores that make theirs by other
+	// means only.
+	CursorDriver string
 }
 
 // patience is how long one check may take before it is said to hang.
@@ -113,6 +118,7 @@ var checks = []check{
 	{name: "ByKeyPaging", run: checkByKeyPaging},
 	{name: "ImportVersion", run: checkImportVersion},
 	{name: "ImportRefused", run: checkImportRefused},
+	{name: "ImportHighest", run: checkImportHighest},
 	{name: "CopyStore", run: checkCopyStore},
 
 	{name: "ListByName", run: checkListByName},
@@ -124,6 +130,7 @@ var checks = []check{
 	{name: "ListEmptied", run: checkListEmptied},
 	{name: "PageLimits", run: checkPageLimits},
 	{name: "Cursors", run: checkCursors},
+	{name: "ForgedCursors", run: checkForgedCursors},
 	{name: "QueriesInvalid", run: checkQueriesInvalid},
 
 	{name: "System", run: checkSystem},

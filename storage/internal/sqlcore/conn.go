@@ -36,7 +36,8 @@ type Tx interface {
 }
 
 // Session runs statements outside transactions, each committed by itself, and
-// begins transactions.
+// begins transactions. One that doesn't begin with "SELECT " may write: it is
+// sent once, and if its answer is lost that is an error.
 type Session interface {
 	Querier
 

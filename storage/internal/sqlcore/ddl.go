@@ -11,12 +11,18 @@ import (
 func (s *Store) Schema() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "-- Tables of EmbedVault for %s, version %d.\n", s.lang.Dialect, schemaVersion)
+	if s.lang.schema != "" {
+		b.WriteString("\n" + s.lang.newSchema() + ";\n")
+	}
 	for _, st := range s.lang.ddl() {
 		b.WriteString("\n" + st + ";\n")
 	}
 	b.WriteString("\n" + s.lang.firstVersion() + ";\n")
 	return b.String()
 }
+
+// newSchema makes PostgreSQL's schema, which may be there.
+func (l lang) newSchema() string { return "CREATE SCHEMA IF NOT EXISTS " + l.quote(l.schema) }
 
 // firstVersion records the schema's version in an empty table.
 func (l lang) firstVersion() string {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/embedvault/vault/storage"
 )
@@ -59,53 +58,4 @@ func (s *Store) take(ctx context.Context, q Querier, id storage.ID, known *conte
 		return storage.ObjectRecord{}, err
 	}
 	return rec, s.remove(ctx, q, id)
-}
-
-// DeleteExpired implements [storage.ObjectStore]: a transaction for each 50
-// objects. If it fails in the middle, those that were removed are returned with
-// no error: the next call meets it again.
-func (s *Store) DeleteExpired(ctx context.Context, namespace string, now time.Time, limit int) ([]storage.ObjectRecord, error) {
-	const chunk = 50
-	n := storage.PageLimit(limit)
-	var out []storage.ObjectRecord
-	for len(out) < n {
-		var some []storage.ObjectRecord
-		want := min(chunk, n-len(out))
-		err := s.objectsTx(ctx, "delete expired objects", func(q Querier) (err error) {
-			some, err = s.sweep(ctx, q, namespace, now, want)
-			return err
-		})
-		if err != nil {
-			if len(out) > 0 && ctx.Err() == nil {
-				return out, nil
-			}
-			return nil, err
-		}
-		out = append(out, some...)
-		if len(some) < want {
-			break
-		}
-	}
-	return out, nil
-}
-
-// sweep removes up to want objects, those first that expired first.
-func (s *Store) sweep(ctx context.Context, q Querier, namespace string, now time.Time, want int) (out []storage.ObjectRecord, err error) {
-	var ids []storage.ID
-	err = s.st.expired.query(ctx, q, func(scan func(...any) error) error {
-		var row lockedRow
-		err := scan(row.dest()...)
-		ids = append(ids, storage.ID(row.id))
-		return err
-	}, []byte(namespace), s.lang.time(now), int64(want))
-	var known contexts
-	for _, id := range ids {
-		if err != nil {
-			break
-		}
-		var rec storage.ObjectRecord
-		rec, err = s.take(ctx, q, id, &known)
-		out = append(out, rec)
-	}
-	return out, err
 }

@@ -149,7 +149,7 @@ func classOfSQLite(err error) Class {
 			return Retry
 		case c&0xff == 18: // TOOBIG
 			return TooLarge
-		case c&0xff == 14 || c&0xff == 10: // CANTOPEN, IOERR
+		case c&0xff == 14 || c&0xff == 10 || c&0xff == 8: // CANTOPEN, IOERR, READONLY
 			return Unavailable
 		}
 	}
@@ -163,7 +163,8 @@ func classOfSQLite(err error) Class {
 		return Retry
 	case strings.HasPrefix(text, "string or blob too big"):
 		return TooLarge
-	case strings.HasPrefix(text, "unable to open database"), strings.HasPrefix(text, "disk I/O error"):
+	case strings.HasPrefix(text, "unable to open database"), strings.HasPrefix(text, "disk I/O error"),
+		strings.HasPrefix(text, "attempt to write a readonly database"):
 		return Unavailable
 	}
 	return Unknown
@@ -186,6 +187,8 @@ func classOfConnection(err error) Class {
 		return Unavailable
 	case strings.Contains(text, "failed to connect to `"): // pgx: refused, for whatever reason
 		return Unavailable
+	case isTLS(text):
+		return Unavailable
 	case strings.HasSuffix(text, "invalid connection"), strings.HasSuffix(text, "conn closed"), strings.HasSuffix(text, "bad connection"),
 		strings.HasSuffix(text, "conn busy"), strings.HasSuffix(text, "busy buffer"):
 		return Unavailable
@@ -193,6 +196,17 @@ func classOfConnection(err error) Class {
 		return TooLarge
 	}
 	return Unknown
+}
+
+// isTLS knows what keeps a TLS connection from being made: a server without TLS,
+// in the words of lib/pq and go-sql-driver/mysql, or one that isn't trusted.
+func isTLS(text string) bool {
+	for _, s := range []string{"SSL is not enabled on the server", "server does not support TLS", "tls: ", "x509: "} {
+		if strings.Contains(text, s) {
+			return true
+		}
+	}
+	return false
 }
 
 // ours are the errors that have their meaning already.

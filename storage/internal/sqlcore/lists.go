@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"time"
 
 	"github.com/embedvault/vault/keyctx"
 	"github.com/embedvault/vault/storage"
@@ -53,7 +52,7 @@ func (s *Store) ListObjects(ctx context.Context, q storage.ObjectQuery) (storage
 	if err == nil {
 		err = q.Validate()
 	}
-	if err == nil && pos != nil && (len(pos) <= hashLen || q.Order == storage.OrderByUpdated && len(pos) != hashLen+24) {
+	if err == nil && pos != nil && !isObjectPosition(q.Order, pos) {
 		err = badPosition()
 	}
 	if err != nil {
@@ -92,8 +91,7 @@ func (s *Store) objectWalk(q storage.ObjectQuery, pos []byte, page *objectPage, 
 	if q.Order == storage.OrderByUpdated {
 		w.order = "o.context_hash" + w.dir() + ", o.updated_at" + w.dir() + ", o.object_id" + w.dir()
 		w.after = func(b *builder) {
-			at := time.UnixMicro(int64(binary.BigEndian.Uint64(pos) ^ 1<<63))
-			later(b, w.beyond(), "o.updated_at", "o.object_id", "id", "time", b.time(at), b.id(storage.ID(pos[8:])))
+			later(b, w.beyond(), "o.updated_at", "o.object_id", "id", "time", b.time(positionTime(pos)), b.id(storage.ID(pos[8:])))
 		}
 	}
 	w.where = func(b *builder) {
@@ -270,23 +268,27 @@ func (s *Store) keyWalk(q storage.KeyQuery, pos []byte, want int) *walk {
 		}
 		if byParent {
 			b.add(" AND k.parent_id = {bytes}", q.ParentID[:])
-			inFilter(b, q.Contexts)
+			selected(b, q.Contexts, "k.context_hash")
 		}
 	}
 	return w
 }
 
-// inFilter adds a filter by namespace or pairs as a condition, for the children
-// of a key: they are found by their parent.
-func inFilter(b *builder, f storage.ContextFilter) {
+// selected adds a filter by namespace or pairs as a condition: for the children
+// of a key, which are found by their parent, and for a cursor's context. hash is
+// that of the context, a column or a parameter with this value: then the
+// conditions are looked at once for all rows.
+func selected(b *builder, f storage.ContextFilter, hash string, value ...any) {
 	if f.Hash != (keyctx.Hash{}) || f.AnyNamespace && len(f.Match) == 0 {
 		return
 	}
 	if !f.AnyNamespace {
-		b.add(" AND (SELECT y.namespace FROM {contexts} y WHERE y.context_hash = k.context_hash) = {bytes}", []byte(f.Namespace))
+		b.add(" AND (SELECT y.namespace FROM {contexts} y WHERE y.context_hash = "+hash, value...)
+		b.add(") = {bytes}", []byte(f.Namespace))
 	}
 	for k, v := range f.Match {
 		b.add(" AND (SELECT count(*) FROM {contexts} y JOIN {context_pairs} x ON x.namespace = y.namespace AND x.context_hash = y.context_hash")
-		b.add(" WHERE y.context_hash = k.context_hash AND x.pair_key = {text} AND x.pair_value = {bytes}) = 1", k, []byte(v))
+		b.add(" WHERE y.context_hash = "+hash, value...)
+		b.add(" AND x.pair_key = {text} AND x.pair_value = {bytes}) = 1", k, []byte(v))
 	}
 }

@@ -16,7 +16,8 @@ const lockFor = 60
 // processes at once; those that come later find everything done. A schema that
 // a later version made is left alone: [ErrNewerSchema].
 //
-// In MySQL it also refuses connections that have autocommit off.
+// In MySQL it also refuses connections that have autocommit off, or READ
+// UNCOMMITTED as their isolation level.
 //
 // It needs the right to create tables. In PostgreSQL and SQLite it is one
 // transaction; in MySQL, where DDL can't be undone, a Migrate that was killed
@@ -30,7 +31,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 
 func (s *Store) migrate(ctx context.Context) error {
 	if s.lang.Dialect == MySQL {
-		if err := s.checkAutocommit(ctx); err != nil {
+		if err := s.checkSession(ctx); err != nil {
 			return err
 		}
 	}
@@ -49,15 +50,24 @@ func (s *Store) migrate(ctx context.Context) error {
 	})
 }
 
-// checkAutocommit refuses connections on which what is stored by one statement
-// would be acknowledged and never committed.
-func (s *Store) checkAutocommit(ctx context.Context) error {
-	var on int64
-	_, err := s.lang.compile("SELECT @@autocommit").row(ctx, s.db, []any{&on})
-	if err == nil && on == 0 {
-		err = errors.New("autocommit is off: take it out of the data source name or the server's init_connect")
-	}
-	return err
+// checkSession refuses connections on which what is stored by one statement
+// would be acknowledged and never committed, or on which a key is read that is
+// never committed: data would be sealed under it.
+func (s *Store) checkSession(ctx context.Context) error {
+	const vars = "SHOW SESSION VARIABLES WHERE Variable_name IN ('autocommit', 'tx_isolation', 'transaction_isolation')"
+	var refused error
+	err := s.db.Query(ctx, func(scan func(...any) error) error {
+		var name, value []byte
+		err := scan(&name, &value)
+		switch string(value) {
+		case "OFF":
+			refused = errors.New("autocommit is off: take it out of the data source name or the server's init_connect")
+		case "READ-UNCOMMITTED":
+			refused = errors.New("the isolation level is READ UNCOMMITTED: take it out of the data source name or the server's settings")
+		}
+		return err
+	}, vars)
+	return errors.Join(err, refused)
 }
 
 // version reads the schema's version; ErrNotMigrated if there is none.
@@ -115,7 +125,7 @@ func (s *Store) createSchema(ctx context.Context, q Querier) error {
 	if err != nil || there {
 		return err
 	}
-	_, err = q.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+s.lang.quote(s.lang.schema))
+	_, err = q.Exec(ctx, s.lang.newSchema())
 	return err
 }
 

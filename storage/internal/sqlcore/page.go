@@ -23,6 +23,9 @@ import (
 //
 // So a page costs the same wherever it is, in every engine, also where it
 // doesn't use an index for (a, b) > (x, y).
+//
+// A cursor may be made up. The context that it names is read only if the filter
+// selects it, and what the page is doesn't depend on rows that it doesn't.
 
 // contextChunk is how many contexts are looked at together at most.
 const contextChunk = 200
@@ -75,7 +78,10 @@ func (w *walk) run(ctx context.Context, q Querier) error {
 		return w.piece(ctx, q, w.last != nil, func(b *builder) { b.add(w.hash+" = {bytes}", f.Hash[:]) })
 	}
 	if w.last != nil {
-		err := w.piece(ctx, q, true, func(b *builder) { b.add(w.hash+" = {bytes}", w.last[:]) })
+		err := w.piece(ctx, q, true, func(b *builder) {
+			b.add(w.hash+" = {bytes}", w.last[:])
+			selected(b, w.filter, "{bytes}", w.last[:])
+		})
 		if err != nil || w.rows() >= w.want {
 			return err
 		}
@@ -229,6 +235,24 @@ func timePosition(r *storage.ObjectRecord) []byte {
 	b := append([]byte(nil), r.ContextHash[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(r.UpdatedAt.UnixMicro())^1<<63)
 	return append(b, r.ID[:]...)
+}
+
+// positionTime reads the time off a position, after the hash.
+func positionTime(pos []byte) time.Time {
+	return time.UnixMicro(int64(binary.BigEndian.Uint64(pos) ^ 1<<63)).UTC()
+}
+
+// isObjectPosition reports whether a row may have the position. One that is made
+// up must not have the database refuse a parameter.
+func isObjectPosition(order storage.Order, pos []byte) bool {
+	if order != storage.OrderByUpdated {
+		return len(pos) > hashLen && len(pos) <= hashLen+storage.MaxNameLen
+	}
+	if len(pos) != hashLen+24 {
+		return false
+	}
+	y := positionTime(pos[hashLen:]).Year()
+	return y >= 1 && y <= 9999
 }
 
 func badPosition() error {

@@ -114,6 +114,7 @@ const (
 	putName      = 5 // another context holds the unique name
 	putMustEvict = 6 // it does, but has expired
 	putRaced     = 7 // the object changed after the statement had begun
+	putHighest   = 8 // there is no number after the current version's
 )
 
 func putError(code int64) error {
@@ -130,6 +131,8 @@ func putError(code int64) error {
 		return fmt.Errorf("%w: the object ID", storage.ErrExists)
 	case putName:
 		return fmt.Errorf("%w: another context holds the unique name", storage.ErrExists)
+	case putHighest:
+		return fmt.Errorf("%w: the current version has the highest number there is: delete the object, or import it anew", storage.ErrTooLarge)
 	}
 	return errRaced
 }

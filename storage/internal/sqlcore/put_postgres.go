@@ -33,6 +33,7 @@ const putPostgres = `WITH cur AS MATERIALIZED (
 	SELECT CASE
 		WHEN {13 bool} AND EXISTS (SELECT FROM cur WHERE NOT expired) THEN 1
 		WHEN {14 id} IS NOT NULL AND NOT EXISTS (SELECT FROM cur WHERE NOT expired AND version_id = {14 id}) THEN 2
+		WHEN EXISTS (SELECT FROM cur WHERE NOT expired AND number = 9223372036854775807) THEN 8
 		WHEN EXISTS (SELECT FROM cur JOIN {versions} v ON v.object_id = cur.object_id AND v.version_id = {5 id}
 			WHERE NOT cur.expired) THEN 3
 		WHEN NOT EXISTS (SELECT FROM cur WHERE NOT expired OR object_id = {0 id})

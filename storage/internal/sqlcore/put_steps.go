@@ -3,6 +3,7 @@ package sqlcore
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/embedvault/vault/storage"
 )
@@ -138,6 +139,8 @@ func (l *looked) verdict(p *put, there, live bool) int64 {
 		return putThere
 	case !p.guard.IfVersion.IsZero() && (!live || storage.ID(l.version) != p.guard.IfVersion):
 		return putOther
+	case live && l.number == math.MaxInt64:
+		return putHighest
 	case live && l.versionTaken:
 		return putVersionID
 	case !live && l.idTaken && !(there && storage.ID(l.id) == p.rec.ID):

@@ -68,8 +68,11 @@ type contexts struct {
 // get gives a context of its own to every caller. canonical is nil if the row
 // is missing.
 func (c *contexts) get(hash, canonical []byte) (keyctx.Hash, keyctx.KeyContext, error) {
-	if canonical == nil || sha256.Sum256(canonical) != keyctx.Hash(padded(hash)) {
-		return keyctx.Hash{}, nil, fmt.Errorf("%w: the context is missing or another one's", storage.ErrCorrupt)
+	if canonical == nil {
+		return keyctx.Hash{}, nil, fmt.Errorf("%w: %w", storage.ErrCorrupt, errNoContext)
+	}
+	if sha256.Sum256(canonical) != keyctx.Hash(padded(hash)) {
+		return keyctx.Hash{}, nil, fmt.Errorf("%w: the context is another one's", storage.ErrCorrupt)
 	}
 	if h := keyctx.Hash(hash); c.last == nil || c.hash != h {
 		kc, err := keyctx.ParseCanonical(canonical)
@@ -146,8 +149,10 @@ type objectRow struct {
 	envelope                                 []byte
 }
 
-const objectColumns = `o.object_id, o.context_hash, (SELECT c.canonical FROM {contexts} c WHERE c.context_hash = o.context_hash), o.name, o.expires_at, v.version_id, v.number, v.key_id, v.size,
+const objectColumns = "o.object_id, o.context_hash, (" + objectContext + `), o.name, o.expires_at, v.version_id, v.number, v.key_id, v.size,
 	v.unique_name, v.created_at, v.updated_at, v.expires_at, v.updated_by, v.labels`
+
+const objectContext = "SELECT c.canonical FROM {contexts} c WHERE c.context_hash = o.context_hash"
 
 // objectTables joins what objectColumns needs, for current versions.
 const objectTables = `{objects} o

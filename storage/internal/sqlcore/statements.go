@@ -21,6 +21,7 @@ type statements struct {
 	replaceEnvelope, keyOfVersion                stmt
 	countByKey, importVersions, currentForImport stmt
 	expired                                      stmt
+	objectContext                                stmt // a part of others
 }
 
 func (l lang) statements() statements {
@@ -29,6 +30,7 @@ func (l lang) statements() statements {
 	s.version = c("SELECT version FROM {schema_version} WHERE one = 1")
 	s.addContext = c("INSERT INTO {contexts} (context_hash, namespace, canonical) VALUES ({0 bytes}, {1 bytes}, {2 bytes})" + l.ifAbsent())
 	s.contextThere = c("SELECT 1 FROM {contexts} WHERE context_hash = {0 bytes}")
+	s.objectContext = c(objectContext)
 	l.keyStatements(&s)
 	s.getSystem = c("SELECT value, revision FROM {system} WHERE name = {0 bytes}")
 	s.insertSystem = c("INSERT INTO {system} (name, value, revision) VALUES ({0 bytes}, {1 bytes}, {2 int})" + l.ifAbsent())

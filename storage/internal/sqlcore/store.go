@@ -138,7 +138,7 @@ func (s *Store) objects(ctx context.Context, op string, f func(Querier) error) e
 		return s.fail(ctx, op, err)
 	}
 	if tx := s.db.Joined(ctx); tx != nil {
-		return s.fail(ctx, op, giveUp(f(tx)))
+		return s.fail(ctx, op, giveUp(s.unhidden(tx, f)))
 	}
 	return s.fail(ctx, op, s.retry(ctx, func() error { return f(s.db) }))
 }
@@ -155,9 +155,22 @@ func (s *Store) objectsTx(ctx context.Context, op string, f func(Querier) error)
 
 func (s *Store) together(ctx context.Context, f func(Querier) error) error {
 	if tx := s.db.Joined(ctx); tx != nil {
-		return giveUp(inSavepoint(ctx, tx, f))
+		return giveUp(s.joined(ctx, tx, f))
 	}
 	return s.retry(ctx, func() error { return s.inTx(ctx, s.db, f) })
+}
+
+// joined tries once more what a unique index has refused after it was found
+// free: what another transaction has committed meanwhile may be the very same.
+func (s *Store) joined(ctx context.Context, tx Querier, f func(Querier) error) error {
+	call := func() error {
+		return s.unhidden(tx, func(q Querier) error { return inSavepoint(ctx, q, f) })
+	}
+	err := call()
+	if err != nil && !isOurs(err) && ctx.Err() == nil && s.class(err) == Unique {
+		err = call()
+	}
+	return err
 }
 
 func inSavepoint(ctx context.Context, tx Querier, f func(Querier) error) error {

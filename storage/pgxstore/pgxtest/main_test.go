@@ -126,8 +126,9 @@ func harness(database func(testing.TB) string, change ...func(*pgxpool.Config)) 
 			dsns[s] = dsn
 			return s
 		},
-		Reopen: again,
-		Second: again,
+		Reopen:       again,
+		Second:       again,
+		CursorDriver: "sql",
 	}
 }
 

@@ -54,6 +54,18 @@ func TestTxCommit(t *testing.T) {
 	idle(t, pool)
 }
 
+// TestTxNil takes the transaction out of ctx, also by what is nil to those who
+// write it and not to Go.
+func TestTxNil(t *testing.T) {
+	t.Parallel()
+	s, pool := store(t)
+	in := s.WithTx(t.Context(), begin(t, pool))
+	var none *pgxpool.Tx
+	if !s.InTx(in) || s.InTx(s.WithTx(in, nil)) || s.InTx(s.WithTx(in, none)) {
+		t.Error("nothing is taken for a transaction")
+	}
+}
+
 // TestTxRollback wants keys and system records to outlive the transaction in
 // which they were made, and objects not.
 func TestTxRollback(t *testing.T) {

@@ -33,6 +33,7 @@ type job struct {
 	Workers        int
 	Rotates        bool
 	Timeout        time.Duration // of one operation
+	Contexts       int           // if not 0: make keys for so many, and do nothing else
 }
 
 // activeTTL is after what time a process must know of another's rotation.
@@ -65,6 +66,9 @@ func child(s string, in io.Reader) error {
 	store, closeStore, err := e.open(j.Target)
 	if err != nil {
 		return err
+	}
+	if j.Contexts > 0 {
+		return errors.Join(j.makeContexts(store, in, os.Stdout), closeStore())
 	}
 	p, err := j.open(store)
 	if err != nil {

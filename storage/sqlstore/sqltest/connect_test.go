@@ -42,6 +42,8 @@ func TestNoConnection(t *testing.T) {
 		{"no TLS", "pgx", sqlstore.PostgreSQL, strings.Replace(postgres, "sslmode=disable", "sslmode=require", 1)},
 		{"no such database", "postgres", sqlstore.PostgreSQL, strings.Replace(postgres, "/test", "/nothing", 1)},
 		{"no such role", "postgres", sqlstore.PostgreSQL, strings.Replace(postgres, "postgres@", "nobody@", 1)},
+		{"no TLS", "postgres", sqlstore.PostgreSQL, strings.Replace(postgres, "sslmode=disable", "sslmode=require", 1)},
+		{"no TLS", "mysql", sqlstore.MySQL, maria + "?tls=true"},
 		{"no such database", "mysql", sqlstore.MySQL, strings.Replace(maria, "/test", "/nothing", 1)},
 		{"no such user", "mysql", sqlstore.MySQL, strings.Replace(maria, "root@", "nobody:x@", 1)},
 	} {
@@ -81,4 +83,26 @@ func TestConnectTimeout(t *testing.T) {
 		wantErr(t, err, context.DeadlineExceeded)
 		noError(t, c.db.Close())
 	}
+}
+
+// TestReadOnlyFile opens SQLite's file for reading: what is there can be read,
+// and a write is none that the records refuse.
+func TestReadOnlyFile(t *testing.T) {
+	where(t, func(d sqlstore.Dialect) bool { return !hasServer(d) }, func(t *testing.T, e engine) {
+		dsn := e.database(t)
+		db := e.open(t, dsn)
+		s, err := sqlstore.New(db, e.dialect)
+		noError(t, err)
+		noError(t, s.Migrate(t.Context()))
+		a := put(t, s, object(t, tenant(1), "a"))
+		e.options = strings.Replace(e.options, "?", "?mode=ro&", 1)
+		s, err = sqlstore.New(e.open(t, dsn), e.dialect)
+		noError(t, err)
+		if !has(t, s, a) {
+			t.Error("it can't be read")
+		}
+		unavailable(t, "put", putErr(t, s, object(t, tenant(1), "b"), storage.PutGuard{}))
+		unavailable(t, "key", s.InsertKey(t.Context(), key(t, tenant(1), 1)))
+		unavailable(t, "envelope", s.ReplaceEnvelope(t.Context(), a.ID, a.VersionID, a.KeyID, key(t, tenant(1), 1).KeyID, nil))
+	})
 }

@@ -20,6 +20,7 @@ type meddler struct {
 	dsn    string
 	before func(ctx context.Context, query string) error
 	closed atomic.Int64 // connections
+	pool   *sql.DB      // of the store
 }
 
 func (m *meddler) Connect(context.Context) (driver.Conn, error) {
@@ -55,9 +56,9 @@ func (e engine) meddled(t *testing.T, before func(ctx context.Context, query str
 	noError(t, err)
 	noError(t, s.Migrate(t.Context()))
 	m := &meddler{driver: plain.Driver(), dsn: dsn + e.options, before: before}
-	db := sql.OpenDB(m)
-	t.Cleanup(func() { _ = db.Close() })
-	s, err = sqlstore.New(db, e.dialect)
+	m.pool = sql.OpenDB(m)
+	t.Cleanup(func() { _ = m.pool.Close() })
+	s, err = sqlstore.New(m.pool, e.dialect)
 	noError(t, err)
 	return s, m
 }
@@ -66,8 +67,9 @@ func (e engine) meddled(t *testing.T, before func(ctx context.Context, query str
 func byHand(d sqlstore.Dialect) bool { return d != sqlstore.PostgreSQL }
 
 // TestEndCutOff has the database not answer when a transaction is committed or
-// rolled back: the call ends with its ctx. Of a server nobody knows then what
-// became of it, and the connection isn't used again; SQLite rolls back.
+// rolled back: the call ends with its ctx, in SQLite some seconds later. Of a
+// server nobody knows then what became of it, and the connection isn't used
+// again; SQLite rolls back.
 func TestEndCutOff(t *testing.T) {
 	where(t, byHand, func(t *testing.T, e engine) {
 		ends := []string{"COMMIT"}
@@ -104,6 +106,27 @@ func TestEndCutOff(t *testing.T) {
 			put(t, s, object(t, tenant(1), "b"))
 			if has(t, s, object(t, tenant(1), "a")) {
 				t.Error("half a transaction was committed")
+			}
+		}
+	})
+}
+
+// TestCommittedInTheEnd ends ctx in the middle of SQLite's COMMIT, and before it:
+// the call says what became of it.
+func TestCommittedInTheEnd(t *testing.T) {
+	where(t, func(d sqlstore.Dialect) bool { return !hasServer(d) }, func(t *testing.T, e engine) {
+		for _, at := range []string{"COMMIT", "INSERT INTO"} {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			s, _ := e.meddled(t, func(_ context.Context, query string) error {
+				if strings.HasPrefix(query, at) {
+					cancel()
+				}
+				return nil
+			})
+			_, err := s.PutObject(ctx, object(t, tenant(1), "a"), storage.PutGuard{})
+			if there := has(t, s, object(t, tenant(1), "a")); there != (err == nil) || there != (at == "COMMIT") {
+				t.Errorf("ctx ended at %s: it is there: %v, and reported as %v", at, there, err)
 			}
 		}
 	})

@@ -186,8 +186,9 @@ func TestStore(t *testing.T) {
 				dsns[s] = dsn
 				return s
 			},
-			Reopen: again,
-			Second: again,
+			Reopen:       again,
+			Second:       again,
+			CursorDriver: "sql",
 		})
 	})
 }

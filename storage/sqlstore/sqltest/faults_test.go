@@ -203,7 +203,10 @@ func TestOddSettings(t *testing.T) {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
 			e.database(t)
-			storagetest.Run(t, storagetest.Harness{New: func(t *testing.T) storage.Store { s, _ := e.store(t); return s }})
+			storagetest.Run(t, storagetest.Harness{
+				New:          func(t *testing.T) storage.Store { s, _ := e.store(t); return s },
+				CursorDriver: "sql",
+			})
 		})
 	}
 }

@@ -152,6 +152,25 @@ func TestAutocommitOff(t *testing.T) {
 	}
 }
 
+// TestReadUncommitted is a connection on which a key is found that is never
+// committed.
+func TestReadUncommitted(t *testing.T) {
+	t.Parallel()
+	e := engine{driver: "mysql", dialect: sqlstore.MySQL}
+	dsn := mariaDatabase(t)
+	s, err := sqlstore.New(e.open(t, dsn), e.dialect)
+	noError(t, err)
+	noError(t, s.Migrate(t.Context())) // it is refused where all is done, too
+	for level, taken := range map[string]bool{"READ-UNCOMMITTED": false, "READ-COMMITTED": true, "REPEATABLE-READ": true, "SERIALIZABLE": true} {
+		e.options = "?tx_isolation=%27" + level + "%27"
+		s, err := sqlstore.New(e.open(t, dsn), e.dialect)
+		noError(t, err)
+		if err := s.Migrate(t.Context()); (err == nil) != taken {
+			t.Errorf("%s: %v", level, err)
+		}
+	}
+}
+
 // TestLeastPrivileges has a role that may read and write the tables and nothing
 // else, as programs should that don't make them.
 func TestLeastPrivileges(t *testing.T) {
@@ -188,19 +207,25 @@ func TestLeastPrivileges(t *testing.T) {
 // with which Migrate has nothing to do.
 func TestSchemaText(t *testing.T) {
 	each(t, func(t *testing.T, e engine) {
-		db := e.open(t, e.database(t))
-		s, err := sqlstore.New(db, e.dialect)
-		noError(t, err)
-		for _, st := range strings.SplitAfter(s.Schema(), ";\n") {
-			if strings.TrimSpace(st) != "" {
-				_, err := db.Exec(st)
-				noError(t, err)
-			}
+		opts := []sqlstore.Options{{}}
+		if e.dialect == sqlstore.PostgreSQL {
+			opts = append(opts, sqlstore.Options{Schema: "secrets"}) // which isn't there
 		}
-		noError(t, s.Migrate(t.Context()))
-		put(t, s, object(t, tenant(1), "a"))
-		if strings.Contains(s.Schema(), "%!") {
-			t.Error(s.Schema())
+		db := e.open(t, e.database(t))
+		for _, o := range opts {
+			s, err := sqlstore.New(db, e.dialect, o)
+			noError(t, err)
+			for _, st := range strings.SplitAfter(s.Schema(), ";\n") {
+				if strings.TrimSpace(st) != "" {
+					_, err := db.Exec(st)
+					noError(t, err)
+				}
+			}
+			noError(t, s.Migrate(t.Context()))
+			put(t, s, object(t, tenant(1), "a"))
+			if strings.Contains(s.Schema(), "%!") {
+				t.Error(s.Schema())
+			}
 		}
 	})
 }

@@ -241,3 +241,25 @@ func TestTxKeyAfterObject(t *testing.T) {
 		}
 	})
 }
+
+// TestTxImportsTheSame has two transactions import the very same version: the
+// second waits for the first, and then has nothing to do.
+func TestTxImportsTheSame(t *testing.T) {
+	where(t, hasServer, func(t *testing.T, e engine) {
+		s, db := e.store(t)
+		put(t, s, object(t, tenant(1), "else"))
+		r := object(t, tenant(1), "a", func(r *storage.ObjectRecord) { r.CreatedAt, r.Number = r.UpdatedAt, 1 })
+		one, two := begin(t, db), begin(t, db)
+		noError(t, s.ImportVersion(s.WithTx(t.Context(), one), r))
+		done := make(chan error, 1)
+		go func() { done <- s.ImportVersion(s.WithTx(t.Context(), two), r) }()
+		until(t, "the second waits", func() bool { return waiting(t, e, db) == 1 })
+		noError(t, one.Commit())
+		noError(t, <-done)
+		noError(t, two.Commit())
+		other := r
+		other.Size++
+		tx := begin(t, db)
+		wantErr(t, s.ImportVersion(s.WithTx(t.Context(), tx), other), storage.ErrExists)
+	})
+}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/embedvault/vault"
 	"github.com/embedvault/vault/kek/memkek"
+	"github.com/embedvault/vault/storage"
 	"github.com/embedvault/vault/storage/sqlstore"
 )
 
@@ -49,6 +50,40 @@ func TestVaultInATransaction(t *testing.T) {
 		plain, err := other.Decrypt(t.Context(), org, kept, nil)
 		if err != nil || string(plain) != "elsewhere" {
 			t.Errorf("got %q, %v", plain, err)
+		}
+	})
+}
+
+// TestVaultForgedCursor lists within one tenant, from a place in another one's,
+// which has a vault with a namespace of its own.
+func TestVaultForgedCursor(t *testing.T) {
+	each(t, func(t *testing.T, e engine) {
+		s, _ := e.store(t)
+		kms := memkek.New("test")
+		v, err := vault.New(vault.Config{KEK: kms, Store: s})
+		noError(t, err)
+		defer func() { _ = v.Close() }()
+		other, err := vault.New(vault.Config{KEK: kms, Store: s, Namespace: "other-app"})
+		noError(t, err)
+		defer func() { _ = other.Close() }()
+		mine := vault.KeyContext{"organization_id": "org_mine"}
+		theirs := vault.KeyContext{"organization_id": "org_theirs"}
+		for _, org := range []vault.KeyContext{mine, theirs} {
+			_, err = other.Put(t.Context(), org, "secret-name", []byte("x"))
+			noError(t, err)
+		}
+		_, err = v.Put(t.Context(), mine, "mine", []byte("x"))
+		noError(t, err)
+		for _, victim := range []vault.KeyContext{mine.WithNamespace("other-app"), theirs.WithNamespace("other-app")} {
+			h := hashOf(t, victim) // of public pairs: anybody computes it
+			q := storage.ObjectQuery{Contexts: storage.ContextFilter{Match: mine}}
+			page, err := v.ListPage(t.Context(), mine, vault.ListOptions{Within: true, Cursor: q.NextCursor("sql", append(h[:], 0))})
+			noError(t, err)
+			for _, o := range page.Objects {
+				if o.Name != "mine" {
+					t.Errorf("%q of %v is in the list", o.Name, o.Context)
+				}
+			}
 		}
 	})
 }
