@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -82,7 +81,7 @@ type verification struct {
 }
 
 func (v *verification) run(ctx context.Context, objects bool) (err error) {
-	if v.ring, err = v.newRing(); err != nil {
+	if v.ring, err = v.s.newRing(v.s.policy); err != nil {
 		return err
 	}
 	defer v.ring.Close()
@@ -103,16 +102,6 @@ func (v *verification) run(ctx context.Context, objects bool) (err error) {
 		return fmt.Errorf("%w: %d keys don't unwrap, %d versions don't decrypt", errUnreadable, v.out.KeysFailed, v.out.VersionsFailed)
 	}
 	return nil
-}
-
-// newRing returns a keyring of its own, since a vault loads only those keys that it
-// has something to do with.
-func (v *verification) newRing() (*keyring.Keyring, error) {
-	return keyring.New(context.Background(), keyring.Config{
-		Policy: v.s.policy, Store: v.s.store.Store, Namespace: v.s.namespace,
-		Size: 1000, TTL: time.Minute, ActiveKeyTTL: time.Minute,
-		CallTimeout: 5 * time.Second, LoadTimeout: 15 * time.Second, KEKConcurrency: 32, NoBackground: true,
-	})
 }
 
 func (v *verification) count(ctx context.Context, objects bool) (int64, error) {
@@ -154,6 +143,7 @@ func (v *verification) key(ctx context.Context, k vault.KeyInfo) error {
 		if key, err = v.ring.ByID(ctx, keyring.Context{Hash: k.ContextHash, Pairs: k.Context}, k.Purpose, k.ID); err == nil {
 			key.Release()
 		}
+		err = v.s.explain(ctx, k.ID, err)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -14,6 +14,15 @@ import (
 // loadPolicy returns the policy of the flags. Without one that is needed it is a
 // policy that refuses everything, for commands that unwrap nothing.
 func (a *app) loadPolicy(ctx context.Context, needed bool) (kek.Policy, error) {
+	p, err := a.loadKEKs(ctx, needed)
+	if err != nil {
+		return nil, err
+	}
+	return a.underParents(p)
+}
+
+// loadKEKs returns the policy for contexts without a parent.
+func (a *app) loadKEKs(ctx context.Context, needed bool) (kek.Policy, error) {
 	opener, err := a.newOpener()
 	if err != nil {
 		return nil, err
