@@ -36,6 +36,9 @@ Ciphertext that the application keeps itself is not reached: see vault.Reencrypt
 			return err
 		}
 		return a.with(ctx, needs{access: writing, keks: true}, func(s *session) error {
+			if err := s.mustMatch(ctx, match); err != nil {
+				return err
+			}
 			m, err := a.meter("reencrypt", func() (int64, error) { return s.countSuperseded(ctx, match) })
 			if err != nil {
 				return err

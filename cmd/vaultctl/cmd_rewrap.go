@@ -37,6 +37,9 @@ in --policy. Interrupted or killed, it goes on with --job NAME.`,
 			return err
 		}
 		return a.with(ctx, needs{access: writing, keks: true}, func(s *session) error {
+			if err := s.mustMatch(ctx, match); err != nil {
+				return err
+			}
 			m, err := a.meter("rewrap", func() (int64, error) { return s.countKeys(ctx, filter(match)) })
 			if err != nil {
 				return err
