@@ -26,6 +26,7 @@ type session struct {
 	reason    string
 	onEvent   func(context.Context, vault.Event) error
 	log       io.Closer
+	clean     func(string) string // without secrets
 }
 
 // needs says what a command needs of a session.
@@ -37,7 +38,7 @@ type needs struct {
 
 // open opens what the flags name. What it returns must be closed.
 func (a *app) open(ctx context.Context, n needs) (*session, error) {
-	s := &session{namespace: a.namespace(), actor: a.flags.actor, reason: a.flags.reason, under: len(a.underLevels()) > 0}
+	s := &session{namespace: a.namespace(), actor: a.flags.actor, reason: a.flags.reason, under: len(a.underLevels()) > 0, clean: a.clean}
 	var err error
 	if s.policy, err = a.loadPolicy(ctx, n.keks); err != nil {
 		return nil, err
