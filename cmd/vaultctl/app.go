@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -75,7 +76,25 @@ func (a *app) command(c *cobra.Command, run func(ctx context.Context, args []str
 	return c
 }
 
-// hide remembers a secret, in the forms in which a library might repeat it.
+// longPassword is how long a password is that no word of a text is by chance.
+const longPassword = 8
+
+// hidePassword hides a password in the forms in which a library might repeat it: one
+// that is short only where it stands as the password of a URL, a DSN or a setting, for
+// it may be part of any word ("vault").
+func (a *app) hidePassword(password string) {
+	for _, p := range []string{password, url.QueryEscape(password), url.PathEscape(password)} {
+		if p == "" {
+			continue
+		}
+		a.hide(":"+p+"@", "password="+p, "password='"+p+"'")
+		if len(password) >= longPassword {
+			a.hide(p)
+		}
+	}
+}
+
+// hide remembers a secret.
 func (a *app) hide(secrets ...string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
