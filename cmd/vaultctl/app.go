@@ -58,8 +58,37 @@ func (a *app) run(ctx context.Context, args []string) int {
 	err := root.ExecuteContext(ctx)
 	if err != nil && !a.ran {
 		err = usage("%w", err)
+		a.flags.json = a.flags.json || wantsJSON(args) // flags may not have been read so far
 	}
 	return a.end(ctx, err)
+}
+
+// wantsJSON reports whether the arguments have --json, also if they are wrong.
+func wantsJSON(args []string) bool {
+	for _, arg := range args {
+		switch arg {
+		case "--":
+			return false
+		case "--json", "--json=true":
+			return true
+		}
+	}
+	return false
+}
+
+// group makes c a command that only has others below it. Cobra would show the help of
+// it for one that isn't there, and call that a success.
+func group(c *cobra.Command) *cobra.Command {
+	c.Args = cobra.ArbitraryArgs
+	c.FParseErrWhitelist.UnknownFlags = true // of the command that isn't there
+	c.Run = nil
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		return usage("unknown command %q for %q", args[0], cmd.CommandPath())
+	}
+	return c
 }
 
 // command fills in what all commands have in common.

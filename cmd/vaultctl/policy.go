@@ -62,6 +62,10 @@ func readRules(ctx context.Context, file string, opener *kekOpener) (*kek.Rules,
 	if err != nil {
 		return nil, fmt.Errorf("read the policy: %w", err)
 	}
+	return parseRules(ctx, data, opener)
+}
+
+func parseRules(ctx context.Context, data []byte, opener *kekOpener) (*kek.Rules, error) {
 	return kek.ParseRules(ctx, data, func(_ context.Context, uri string, _ keyctx.KeyContext) (kek.Wrapper, error) {
 		return opener.openAny(uri), nil
 	})
