@@ -80,8 +80,6 @@ func wantsJSON(args []string) bool {
 // it for one that isn't there, and call that a success.
 func group(c *cobra.Command) *cobra.Command {
 	c.Args = cobra.ArbitraryArgs
-	c.FParseErrWhitelist.UnknownFlags = true // of the command that isn't there
-	c.Run = nil
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return cmd.Help()

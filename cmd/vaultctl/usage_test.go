@@ -12,7 +12,7 @@ import (
 func TestUnknownCommands(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{
-		"nosuch", "policy drop-prevoius organization_id=org_01 --yes", "policy nosuch --nonsense", "keyset rotaet root.json", "shred cancle 1",
+		"nosuch", "policy drop-prevoius organization_id=org_01 --yes", "policy nosuch --nonsense", "policy --nonsense", "keyset rotaet root.json", "shred cancle 1",
 		"keyset rotaet root.json --name x",
 	} {
 		code, out, errOut := runHere(t, func(string) string { return "" }, strings.Fields(line)...)

@@ -49,7 +49,7 @@ func (o *verifyOut) lost(k vault.KeyInfo, lost orphans) {
 		o.VersionsLost += lost.rows
 		o.fail(failure{
 			KeyID: k.ID.String(), ContextHash: k.ContextHash.String(), Objects: lost.rows,
-			Error: fmt.Sprintf("%d versions under it are of no object in the store: restore those rows from a backup", lost.rows),
+			Error: fmt.Sprintf("%d versions under it are in the store and can't be listed with an object: restore those rows from a backup", lost.rows),
 		})
 	}
 }
@@ -98,10 +98,15 @@ func (v *verification) orphans(ctx context.Context, key vault.KeyID) (orphans, e
 			}
 		}
 		if q.Cursor = page.Next; q.Cursor == "" {
-			o.rows = max(0, counted-listed)
-			return o, nil
+			break
 		}
 	}
+	now, err := v.s.store.CountByKey(ctx, key) // what was deleted meanwhile isn't lost
+	if err != nil {
+		return o, fmt.Errorf("count the versions under key %s: %w", key.Short(), err)
+	}
+	o.rows = max(0, min(counted, now)-listed)
+	return o, nil
 }
 
 // hasCurrent reports whether an object has its current version, expired or not.
