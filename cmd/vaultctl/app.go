@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -57,8 +58,35 @@ func (a *app) run(ctx context.Context, args []string) int {
 	err := root.ExecuteContext(ctx)
 	if err != nil && !a.ran {
 		err = usage("%w", err)
+		a.flags.json = a.flags.json || wantsJSON(args) // flags may not have been read so far
 	}
 	return a.end(ctx, err)
+}
+
+// wantsJSON reports whether the arguments have --json, also if they are wrong.
+func wantsJSON(args []string) bool {
+	for _, arg := range args {
+		switch arg {
+		case "--":
+			return false
+		case "--json", "--json=true":
+			return true
+		}
+	}
+	return false
+}
+
+// group makes c a command that only has others below it. Cobra would show the help of
+// it for one that isn't there, and call that a success.
+func group(c *cobra.Command) *cobra.Command {
+	c.Args = cobra.ArbitraryArgs
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		return usage("unknown command %q for %q", args[0], cmd.CommandPath())
+	}
+	return c
 }
 
 // command fills in what all commands have in common.
@@ -75,7 +103,25 @@ func (a *app) command(c *cobra.Command, run func(ctx context.Context, args []str
 	return c
 }
 
-// hide remembers a secret, in the forms in which a library might repeat it.
+// longPassword is how long a password is that no word of a text is by chance.
+const longPassword = 8
+
+// hidePassword hides a password in the forms in which a library might repeat it: one
+// that is short only where it stands as the password of a URL, a DSN or a setting, for
+// it may be part of any word ("vault").
+func (a *app) hidePassword(password string) {
+	for _, p := range []string{password, url.QueryEscape(password), url.PathEscape(password)} {
+		if p == "" {
+			continue
+		}
+		a.hide(":"+p+"@", "password="+p, "password='"+p+"'")
+		if len(password) >= longPassword {
+			a.hide(p)
+		}
+	}
+}
+
+// hide remembers a secret.
 func (a *app) hide(secrets ...string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

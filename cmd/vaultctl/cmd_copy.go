@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -64,6 +66,9 @@ application. Finish rewraps and shreddings first: their notes are not copied.`,
 		if target == "" {
 			return usage("say where to: --to, or VAULTCTL_TO")
 		}
+		if sameStore(a.either(a.flags.store, "VAULTCTL_STORE"), target) {
+			return usage("the store to copy to is the store to copy from")
+		}
 		src, err := a.mainStore(reading)
 		if err != nil {
 			return err
@@ -76,6 +81,32 @@ application. Finish rewraps and shreddings first: their notes are not copied.`,
 		defer func() { err = errors.Join(err, dst.close()) }()
 		return a.copy(ctx, dst, src, o)
 	})
+}
+
+// sameStore reports whether two URLs are one, or name one file. The same tables of a
+// server can have two URLs that this doesn't see.
+func sameStore(a, b string) bool {
+	if a == b {
+		return true
+	}
+	inA, errA := os.Stat(pathOf(a))
+	inB, errB := os.Stat(pathOf(b))
+	_, fragmentA, _ := strings.Cut(a, "#")
+	_, fragmentB, _ := strings.Cut(b, "#")
+	return errA == nil && errB == nil && os.SameFile(inA, inB) && fragmentA == fragmentB
+}
+
+// pathOf returns the file of a store's URL, if it is one.
+func pathOf(url string) string {
+	scheme, path, _ := strings.Cut(url, ":")
+	switch scheme {
+	case "bolt":
+		return path
+	case "sqlite":
+		path, _, _ = strings.Cut(path, "#")
+		return path
+	}
+	return ""
 }
 
 func (a *app) destination(ctx context.Context, url string, verifyOnly bool) (*openedStore, error) {

@@ -29,6 +29,9 @@ application within its Cache.ActiveKeyTTL. Nothing is lost.`,
 		}
 		return a.with(ctx, needs{access: writing}, func(s *session) error {
 			n, err := s.countKeys(ctx, filter(match))
+			if err == nil && n == 0 {
+				err = errNothing
+			}
 			if err != nil {
 				return err
 			}
@@ -55,6 +58,9 @@ func (a *app) enableCommand() *cobra.Command {
 			return err
 		}
 		return a.with(ctx, needs{access: writing}, func(s *session) error {
+			if err := s.mustMatch(ctx, match); err != nil {
+				return err
+			}
 			changed, err := s.Enable(ctx, match)
 			return errors.Join(a.print(changedOut{changed}, fmt.Sprintf("enable: %d keys enabled", changed)), a.interrupted(ctx, err, "", ""))
 		})

@@ -18,7 +18,7 @@ func (a *app) keysetCommand() *cobra.Command {
 		Short: "Make and rotate a local keyset, the KEK in a file",
 	}
 	c.AddCommand(a.keysetCreateCommand(), a.keysetRotateCommand())
-	return c
+	return group(c)
 }
 
 func (a *app) keysetCreateCommand() *cobra.Command {

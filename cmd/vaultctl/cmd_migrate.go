@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
+
+var errNoTables = usage("this store has no tables: it needs no migration")
 
 func (a *app) migrateCommand() *cobra.Command {
 	var show bool
@@ -20,6 +23,9 @@ the statements instead, for teams with a migration tool of their own.`,
 	}
 	c.Flags().BoolVar(&show, "print", false, "print the statements and do nothing")
 	return a.command(c, func(ctx context.Context, _ []string) (err error) {
+		if u := a.either(a.flags.store, "VAULTCTL_STORE"); strings.HasPrefix(u, "bolt:") {
+			return errNoTables // before a file is made
+		}
 		s, err := a.mainStore(making)
 		if err != nil {
 			return err
@@ -28,7 +34,7 @@ the statements instead, for teams with a migration tool of their own.`,
 		m, ok := s.Store.(migrator)
 		switch {
 		case !ok:
-			return usage("this store has no tables: it needs no migration")
+			return errNoTables
 		case show:
 			return a.print(map[string]any{"schema": m.Schema()}, m.Schema())
 		}

@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -20,14 +17,15 @@ func (a *app) policyCommand() *cobra.Command {
 		Use:   "policy",
 		Short: "Edit KEK rules in a file, with their history",
 		Long: `Edits the file of --policy, which holds kek.Rules as JSON: which KEKs wrap the keys of
-which contexts, and which did before. It calls no KEK and no store. The application that
+which contexts, and which did before. It calls no KEK and no store. The file keeps its
+mode and owner, and is locked meanwhile by FILE.lock beside it. The application that
 reads the file must have the change before "rewrap" is run, or it can't read what that
 has moved.`,
 	}
 	c.AddCommand(
 		a.edit("default --kek URI…", "Set the KEKs of contexts that no rule matches; makes the file if it isn't there",
 			"  vaultctl policy default --policy rules.json --kek tink-keyset:local",
-			func(_ context.Context, r *kek.Rules, match vault.KeyContext, c kek.Choice, _ []string) error {
+			func(r *kek.Rules, match vault.KeyContext, c kek.Choice) error {
 				if len(match) > 0 || len(c.KEKs) == 0 {
 					return usage("policy default takes --kek and no pairs")
 				}
@@ -35,7 +33,7 @@ has moved.`,
 			}),
 		a.edit("set PAIR… --kek URI…", "Set the KEKs of every context that contains the pairs",
 			"  vaultctl policy set organization_id=org_01 --policy rules.json --kek aws-kms://arn:aws:kms:…",
-			func(_ context.Context, r *kek.Rules, match vault.KeyContext, c kek.Choice, _ []string) error {
+			func(r *kek.Rules, match vault.KeyContext, c kek.Choice) error {
 				if len(c.KEKs) == 0 {
 					return usage("say which KEKs: --kek")
 				}
@@ -43,23 +41,18 @@ has moved.`,
 			}),
 		a.edit("remove-to-default PAIR…", "Remove a rule; its contexts use the default again",
 			"  vaultctl policy remove-to-default organization_id=org_01 --policy rules.json",
-			func(_ context.Context, r *kek.Rules, match vault.KeyContext, _ kek.Choice, _ []string) error {
+			func(r *kek.Rules, match vault.KeyContext, _ kek.Choice) error {
 				return r.RemoveToDefault(match)
 			}),
 		a.edit("drop-previous PAIR…", "Forget the KEKs that contexts used before: what is still wrapped under them alone is lost to the vault",
 			"  vaultctl policy drop-previous organization_id=org_01 --policy rules.json",
-			func(ctx context.Context, r *kek.Rules, match vault.KeyContext, _ kek.Choice, args []string) error {
-				if err := a.confirmPairs(ctx, "What is wrapped under earlier KEKs alone, self-contained envelopes and backups too, can't be unwrapped any more.", args); err != nil {
-					return err
-				}
-				return r.DropPrevious(match)
-			}),
+			func(r *kek.Rules, match vault.KeyContext, _ kek.Choice) error { return r.DropPrevious(match) }),
 	)
-	return c
+	return group(c)
 }
 
 // edit makes a command that changes the rules in the file.
-func (a *app) edit(use, short, example string, change func(context.Context, *kek.Rules, vault.KeyContext, kek.Choice, []string) error) *cobra.Command {
+func (a *app) edit(use, short, example string, change func(*kek.Rules, vault.KeyContext, kek.Choice) error) *cobra.Command {
 	c := &cobra.Command{Use: use, Short: short, Example: example}
 	return a.command(c, func(ctx context.Context, args []string) error {
 		match, err := pairs(args)
@@ -80,39 +73,39 @@ func (a *app) edit(use, short, example string, change func(context.Context, *kek
 				return err
 			}
 		}
-		rules, err := readRules(ctx, file, opener)
-		if errors.Is(err, fs.ErrNotExist) && c.Name() == "default" {
-			rules, err = kek.NewRules(kek.Choice{})
+		if c.Name() == "drop-previous" { // before the file is locked: people take their time
+			if err := a.confirmPairs(ctx, "What is wrapped under earlier KEKs alone, self-contained envelopes and backups too, can't be unwrapped any more.", args); err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return err
-		}
-		if err := change(ctx, rules, match, choice, args); err != nil {
-			return err
-		}
-		if err := writeRules(file, rules); err != nil {
-			return err
-		}
-		return a.print(map[string]any{"file": file, "changed": true}, "policy: "+file+" is changed: "+rules.String())
+		return a.editFile(ctx, file, opener, c.Name() == "default", func(r *kek.Rules) error { return change(r, match, choice) })
 	})
 }
 
-// writeRules puts the rules in place of the file, whole or not at all.
-func writeRules(file string, rules *kek.Rules) error {
-	data, err := json.MarshalIndent(rules, "", "  ")
+// editFile changes the rules in a file, which it makes if it may.
+func (a *app) editFile(ctx context.Context, path string, opener *kekOpener, mayMake bool, change func(*kek.Rules) error) (err error) {
+	f, err := lockPolicy(ctx, path)
 	if err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".policy-*.tmp") // mode 0600
+	defer func() { err = errors.Join(err, f.unlock()) }()
+	var rules *kek.Rules
+	switch {
+	case f.info != nil:
+		rules, err = parseRules(ctx, f.old, opener)
+	case mayMake:
+		rules, err = kek.NewRules(kek.Choice{})
+	default:
+		err = fmt.Errorf("read the policy: there is no file %s: \"policy default\" makes it: %w", path, fs.ErrNotExist)
+	}
 	if err != nil {
-		return fmt.Errorf("write the policy: %w", err)
+		return err
 	}
-	_, err = tmp.Write(append(data, '\n'))
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), file)
+	if err := change(rules); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("write the policy: %w", errors.Join(err, os.Remove(tmp.Name())))
+	if err := f.write(rules); err != nil {
+		return err
 	}
-	return nil
+	return a.print(map[string]any{"file": path, "changed": true}, "policy: "+path+" is changed: "+rules.String())
 }

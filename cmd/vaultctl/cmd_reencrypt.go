@@ -36,6 +36,9 @@ Ciphertext that the application keeps itself is not reached: see vault.Reencrypt
 			return err
 		}
 		return a.with(ctx, needs{access: writing, keks: true}, func(s *session) error {
+			if err := s.mustMatch(ctx, match); err != nil {
+				return err
+			}
 			m, err := a.meter("reencrypt", func() (int64, error) { return s.countSuperseded(ctx, match) })
 			if err != nil {
 				return err
@@ -47,7 +50,7 @@ Ciphertext that the application keeps itself is not reached: see vault.Reencrypt
 				Progress: func(r vault.ReencryptReport) { m.set(r.Seen) },
 			})
 			m.end()
-			return errors.Join(a.printReencrypt(r, p.dryRun, job), a.interrupted(ctx, err, "--job", job))
+			return errors.Join(a.printReencrypt(ctx, s, r, p.dryRun, job), a.interrupted(ctx, err, "--job", job))
 		})
 	})
 }
@@ -67,12 +70,12 @@ func (s *session) countSuperseded(ctx context.Context, match vault.KeyContext) (
 	return n, nil
 }
 
-func (a *app) printReencrypt(r vault.ReencryptReport, dryRun bool, job string) error {
+func (a *app) printReencrypt(ctx context.Context, s *session, r vault.ReencryptReport, dryRun bool, job string) error {
 	out := reencryptOut{ReencryptReport: r, DryRun: dryRun, Job: job, Failures: []failure{}}
 	for _, f := range r.Failures {
 		out.Failures = append(out.Failures, failure{
 			KeyID: f.KeyID.String(), ContextHash: f.ContextHash.String(), Object: f.Name,
-			VersionID: f.VersionID.String(), Error: a.clean(f.Err.Error()),
+			VersionID: f.VersionID.String(), Error: a.clean(s.explain(ctx, f.KeyID, f.Err).Error()),
 		})
 	}
 	moved := "moved"

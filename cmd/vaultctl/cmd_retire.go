@@ -44,6 +44,9 @@ encrypted under them either, which the vault can't know.`,
 		}
 		n := needs{access: writing, cache: vault.CacheConfig{ActiveKeyTTL: time.Duration(activeTTL)}}
 		return a.with(ctx, n, func(s *session) error {
+			if err := s.mustMatch(ctx, match); err != nil {
+				return err
+			}
 			if !dryRun {
 				if err := a.confirmPairs(ctx, "This destroys superseded keys for ever.", args); err != nil {
 					return err

@@ -37,6 +37,9 @@ in --policy. Interrupted or killed, it goes on with --job NAME.`,
 			return err
 		}
 		return a.with(ctx, needs{access: writing, keks: true}, func(s *session) error {
+			if err := s.mustMatch(ctx, match); err != nil {
+				return err
+			}
 			m, err := a.meter("rewrap", func() (int64, error) { return s.countKeys(ctx, filter(match)) })
 			if err != nil {
 				return err
@@ -48,15 +51,15 @@ in --policy. Interrupted or killed, it goes on with --job NAME.`,
 				Progress: func(r vault.RewrapReport) { m.set(r.Seen) },
 			})
 			m.end()
-			return errors.Join(a.printRewrap(r, p.dryRun, job), a.interrupted(ctx, err, "--job", job))
+			return errors.Join(a.printRewrap(ctx, s, r, p.dryRun, job), a.interrupted(ctx, err, "--job", job))
 		})
 	})
 }
 
-func (a *app) printRewrap(r vault.RewrapReport, dryRun bool, job string) error {
+func (a *app) printRewrap(ctx context.Context, s *session, r vault.RewrapReport, dryRun bool, job string) error {
 	out := rewrapOut{RewrapReport: r, DryRun: dryRun, Job: job, Failures: []failure{}}
 	for _, f := range r.Failures {
-		out.Failures = append(out.Failures, failure{KeyID: f.KeyID.String(), ContextHash: f.ContextHash.String(), Error: a.clean(f.Err.Error())})
+		out.Failures = append(out.Failures, failure{KeyID: f.KeyID.String(), ContextHash: f.ContextHash.String(), Error: a.clean(s.explain(ctx, f.KeyID, f.Err).Error())})
 	}
 	moved := "wrapped anew"
 	if dryRun {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -29,13 +30,16 @@ against the store.`,
 		Example: "  vaultctl shred organization_id=org_01 --after 30d --reason 'contract ended'\n  vaultctl shred organization_id=org_01 --receipt org_01.json",
 	}
 	c.Flags().Var(&after, "after", "a waiting period, 30d")
-	c.Flags().StringVar(&receipt, "receipt", "", "write the receipt to `FILE`, which must not exist")
+	c.Flags().StringVar(&receipt, "receipt", "", "write the receipt to `FILE`, which must not exist, or be empty")
 	a.command(c, func(ctx context.Context, args []string) error {
 		match, err := needPairs(args)
 		if err != nil {
 			return err
 		}
 		return a.with(ctx, needs{access: writing}, func(s *session) error {
+			if err := s.mustMatch(ctx, match); err != nil {
+				return err
+			}
 			if err := a.confirmShred(ctx, s, match, args); err != nil {
 				return err
 			}
@@ -81,10 +85,22 @@ func newReceipt(path string) (*receiptFile, error) {
 		return nil, nil
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		f, err = openEmpty(path, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the file for the receipt: %w", err)
 	}
 	return &receiptFile{f}, nil
+}
+
+// openEmpty opens a file with nothing in it: what is left of a receipt if the command
+// is killed before it is written. Any other file is not touched.
+func openEmpty(path string, exists error) (*os.File, error) {
+	if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() || info.Size() > 0 {
+		return nil, exists
+	}
+	return os.OpenFile(path, os.O_WRONLY, 0)
 }
 
 // writeAll is write with all the keys that the store lists, however many: the file is

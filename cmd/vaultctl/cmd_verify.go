@@ -5,33 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/embedvault/vault"
+	"github.com/embedvault/vault/kek"
 	"github.com/embedvault/vault/keyring"
 	"github.com/embedvault/vault/storage"
 )
-
-type verifyOut struct {
-	Keys          int64 `json:"keys"`
-	KeysUnwrapped int64 `json:"keys_unwrapped"`
-	KeysShredded  int64 `json:"keys_shredded"`
-	KeysDisabled  int64 `json:"keys_disabled"`
-	KeysFailed    int64 `json:"keys_failed"`
-
-	Objects          int64 `json:"objects"`
-	Versions         int64 `json:"versions"`
-	VersionsReadable int64 `json:"versions_readable"`
-	VersionsShredded int64 `json:"versions_shredded"`
-	VersionsDisabled int64 `json:"versions_disabled"`
-	VersionsGone     int64 `json:"versions_gone"` // deleted or expired meanwhile
-	VersionsFailed   int64 `json:"versions_failed"`
-
-	Failures []failure `json:"failures"` // the first 100
-}
 
 func (a *app) verifyCommand() *cobra.Command {
 	var all, keysOnly bool
@@ -39,10 +21,17 @@ func (a *app) verifyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "verify {PAIR… | --all}",
 		Short: "Unwrap every key and decrypt every stored version, and show none",
-		Long: `Unwraps every key of every context that contains the pairs, and decrypts every version
-of every object, current or not. Nothing that was decrypted is printed or kept. What is
-under shredded or disabled keys is counted and is no failure. Nothing is written; each
-decryption is an event, data.read. Exit code 1 if anything can't be read.`,
+		Long: `Unwraps every key of every context that contains the pairs, with each of its KEKs where
+one suffices (any-of), and decrypts every version of every object, current or not. Nothing
+that was decrypted is printed or kept. What is under shredded or disabled keys is counted
+and is no failure. Nothing is written; each decryption is an event, data.read.
+
+Versions under each key are also looked up from the key's side: those whose object, or
+whose object's current version, is gone are found so. What can't be seen are an object
+without any version, and a version of such an object whose key is gone too.
+
+Exit code 1 if anything can't be read, a wrapping doesn't open, or nothing matches.
+"rewrap --force" mends wrappings, as long as one of the key's KEKs opens it.`,
 		Example: "  vaultctl verify --all --json\n  vaultctl verify organization_id=org_01 --keys-only",
 	}
 	f := c.Flags()
@@ -58,8 +47,11 @@ decryption is an event, data.read. Exit code 1 if anything can't be read.`,
 			return usage("--concurrency is 1 to 256")
 		}
 		return a.with(ctx, needs{access: reading, keks: true}, func(s *session) error {
-			v := &verification{a: a, s: s, match: match, concurrency: concurrency}
-			err := v.run(ctx, !keysOnly)
+			v := &verification{a: a, s: s, match: match, concurrency: concurrency, keysOnly: keysOnly}
+			err := v.run(ctx)
+			if errors.Is(err, errNothing) {
+				return err
+			}
 			return errors.Join(v.print(), a.interrupted(ctx, err, "", ""))
 		})
 	})
@@ -74,6 +66,7 @@ type verification struct {
 	s           *session
 	match       vault.KeyContext
 	concurrency int
+	keysOnly    bool
 	meter       *meter
 	ring        *keyring.Keyring
 
@@ -81,12 +74,15 @@ type verification struct {
 	out verifyOut
 }
 
-func (v *verification) run(ctx context.Context, objects bool) (err error) {
-	if v.ring, err = v.newRing(); err != nil {
+func (v *verification) run(ctx context.Context) (err error) {
+	if v.ring, err = v.s.newRing(v.s.policy); err != nil {
 		return err
 	}
 	defer v.ring.Close()
-	v.meter, err = v.a.meter("verify", func() (int64, error) { return v.count(ctx, objects) })
+	if err := v.s.mustHold(ctx, v.match); err != nil {
+		return err
+	}
+	v.meter, err = v.a.meter("verify", func() (int64, error) { return v.count(ctx) })
 	if err != nil {
 		return err
 	}
@@ -94,30 +90,21 @@ func (v *verification) run(ctx context.Context, objects bool) (err error) {
 	if err := v.keys(ctx); err != nil {
 		return err
 	}
-	if objects {
+	if !v.keysOnly {
 		if err := v.objects(ctx); err != nil {
 			return err
 		}
 	}
-	if v.out.KeysFailed+v.out.VersionsFailed > 0 {
-		return fmt.Errorf("%w: %d keys don't unwrap, %d versions don't decrypt", errUnreadable, v.out.KeysFailed, v.out.VersionsFailed)
+	if o := v.out; o.KeysFailed+o.WrappingsFailed+o.VersionsFailed+o.VersionsLost > 0 {
+		return fmt.Errorf("%w: %d keys don't unwrap, nor do %d wrappings of others, %d versions don't decrypt, %d have lost their object",
+			errUnreadable, o.KeysFailed, o.WrappingsFailed, o.VersionsFailed, o.VersionsLost)
 	}
 	return nil
 }
 
-// newRing returns a keyring of its own, since a vault loads only those keys that it
-// has something to do with.
-func (v *verification) newRing() (*keyring.Keyring, error) {
-	return keyring.New(context.Background(), keyring.Config{
-		Policy: v.s.policy, Store: v.s.store.Store, Namespace: v.s.namespace,
-		Size: 1000, TTL: time.Minute, ActiveKeyTTL: time.Minute,
-		CallTimeout: 5 * time.Second, LoadTimeout: 15 * time.Second, KEKConcurrency: 32, NoBackground: true,
-	})
-}
-
-func (v *verification) count(ctx context.Context, objects bool) (int64, error) {
+func (v *verification) count(ctx context.Context) (int64, error) {
 	n, err := v.s.countKeys(ctx, filter(v.match))
-	if err != nil || !objects {
+	if err != nil || v.keysOnly {
 		return n, err
 	}
 	f := v.s.contexts(v.match)
@@ -137,7 +124,12 @@ func (v *verification) keys(ctx context.Context) error {
 		if gctx.Err() != nil {
 			break
 		}
-		g.Go(func() error { return v.key(gctx, k) })
+		g.Go(func() error {
+			if err := v.key(gctx, k); err != nil || v.keysOnly {
+				return err
+			}
+			return v.lost(gctx, k)
+		})
 		v.meter.set(v.seen())
 	}
 	if err := g.Wait(); err != nil {
@@ -154,12 +146,25 @@ func (v *verification) key(ctx context.Context, k vault.KeyInfo) error {
 		if key, err = v.ring.ByID(ctx, keyring.Context{Hash: k.ContextHash, Pairs: k.Context}, k.Purpose, k.ID); err == nil {
 			key.Release()
 		}
+		err = v.s.explain(ctx, k.ID, err)
+	}
+	var wrappings int64
+	var bad []failure
+	if err == nil && k.State != vault.StateShredded && k.Quorum == kek.AnyOf && len(k.KEKs) > 1 {
+		if wrappings, bad, err = v.wrappings(ctx, k); err != nil {
+			return err
+		}
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	v.tally(func(o *verifyOut) {
 		o.Keys++
+		o.Wrappings += wrappings
+		o.WrappingsFailed += int64(len(bad))
+		for _, f := range bad {
+			o.fail(f)
+		}
 		switch {
 		case k.State == vault.StateShredded, errors.Is(err, vault.ErrKeyShredded):
 			o.KeysShredded++
@@ -206,35 +211,10 @@ func (v *verification) object(ctx context.Context, rec storage.ObjectRecord) err
 		if _, err = v.s.Get(ctx, version.Context.WithoutNamespace(), version.Name, vault.AtVersion(version.VersionID)); ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		err = v.s.explain(ctx, version.KeyID, err)
 		v.tally(func(o *verifyOut) { o.version(version, v.a, err) })
 	}
 	return nil
-}
-
-func (o *verifyOut) version(rec storage.ObjectRecord, a *app, err error) {
-	o.Versions++
-	switch {
-	case err == nil:
-		o.VersionsReadable++
-	case errors.Is(err, vault.ErrKeyShredded):
-		o.VersionsShredded++
-	case errors.Is(err, vault.ErrKeyDisabled):
-		o.VersionsDisabled++
-	case errors.Is(err, vault.ErrNotFound):
-		o.VersionsGone++
-	default:
-		o.VersionsFailed++
-		o.fail(failure{
-			KeyID: rec.KeyID.String(), ContextHash: rec.ContextHash.String(), Object: rec.Name,
-			VersionID: rec.VersionID.String(), Error: a.clean(err.Error()),
-		})
-	}
-}
-
-func (o *verifyOut) fail(f failure) {
-	if len(o.Failures) < maxFailuresShown {
-		o.Failures = append(o.Failures, f)
-	}
 }
 
 func (v *verification) tally(f func(*verifyOut)) {
@@ -247,15 +227,4 @@ func (v *verification) seen() int64 {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.out.Keys + v.out.Objects
-}
-
-func (v *verification) print() error {
-	o := v.out
-	if o.Failures == nil {
-		o.Failures = []failure{}
-	}
-	text := counts("verify", "keys", o.Keys, "unwrapped", o.KeysUnwrapped, "shredded", o.KeysShredded, "disabled", o.KeysDisabled, "failed", o.KeysFailed) +
-		"\n" + counts("verify", "objects", o.Objects, "versions", o.Versions, "readable", o.VersionsReadable, "under shredded keys", o.VersionsShredded,
-		"under disabled keys", o.VersionsDisabled, "gone meanwhile", o.VersionsGone, "failed", o.VersionsFailed)
-	return v.a.print(o, text+failed(o.Failures))
 }

@@ -42,6 +42,7 @@ func counts(what string, numbers ...any) string {
 type failure struct {
 	KeyID       string `json:"key_id,omitempty"`
 	ContextHash string `json:"context_hash,omitempty"`
+	KEK         string `json:"kek,omitempty"` // of the wrapping that doesn't unwrap
 	Object      string `json:"object,omitempty"`
 	VersionID   string `json:"version_id,omitempty"`
 	Version     uint32 `json:"version,omitempty"`  // of the key
@@ -57,10 +58,12 @@ func failed(list []failure) string {
 		b.WriteString("\n  ")
 		if f.Object != "" {
 			fmt.Fprintf(&b, "object %q version %s: ", f.Object, f.VersionID)
+		} else if f.KEK != "" {
+			fmt.Fprintf(&b, "key %s, its wrapping under %s: ", f.KeyID, f.KEK)
 		} else if f.KeyID != "" {
 			fmt.Fprintf(&b, "key %s: ", f.KeyID)
 		}
-		b.WriteString(f.Error)
+		b.WriteString(strings.ReplaceAll(f.Error, "\n", " "))
 	}
 	return b.String()
 }
@@ -101,7 +104,8 @@ func (l *lines) add(v any, header, text string) error {
 			return err
 		}
 	}
-	_, err := io.WriteString(l.a.out, harmless(text)+"\n")
+	// A name with a line break in it must not look like two.
+	_, err := io.WriteString(l.a.out, harmless(strings.ReplaceAll(text, "\n", `\n`))+"\n")
 	return err
 }
 

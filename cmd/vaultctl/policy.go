@@ -14,6 +14,15 @@ import (
 // loadPolicy returns the policy of the flags. Without one that is needed it is a
 // policy that refuses everything, for commands that unwrap nothing.
 func (a *app) loadPolicy(ctx context.Context, needed bool) (kek.Policy, error) {
+	p, err := a.loadKEKs(ctx, needed)
+	if err != nil {
+		return nil, err
+	}
+	return a.underParents(p)
+}
+
+// loadKEKs returns the policy for contexts without a parent.
+func (a *app) loadKEKs(ctx context.Context, needed bool) (kek.Policy, error) {
 	opener, err := a.newOpener()
 	if err != nil {
 		return nil, err
@@ -53,6 +62,10 @@ func readRules(ctx context.Context, file string, opener *kekOpener) (*kek.Rules,
 	if err != nil {
 		return nil, fmt.Errorf("read the policy: %w", err)
 	}
+	return parseRules(ctx, data, opener)
+}
+
+func parseRules(ctx context.Context, data []byte, opener *kekOpener) (*kek.Rules, error) {
 	return kek.ParseRules(ctx, data, func(_ context.Context, uri string, _ keyctx.KeyContext) (kek.Wrapper, error) {
 		return opener.openAny(uri), nil
 	})

@@ -24,10 +24,10 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// allCommands returns every command that does something.
+// allCommands returns every command that does something, and not only shows its help.
 func allCommands(c *cobra.Command) []*cobra.Command {
 	var all []*cobra.Command
-	if c.RunE != nil {
+	if c.RunE != nil && c.Example != "" || !c.HasSubCommands() {
 		all = append(all, c)
 	}
 	for _, sub := range c.Commands() {

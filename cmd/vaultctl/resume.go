@@ -42,11 +42,16 @@ func (a *app) interrupted(ctx context.Context, err error, flag, value string) er
 	return fmt.Errorf("%w; go on with: %s", errInterrupted, a.again(flag, value))
 }
 
-// again is the command line once more, with this flag.
+// again is the command line once more, with this flag, before what ends the flags.
 func (a *app) again(flag, value string) string {
-	words := []string{"vaultctl"}
+	words, after := []string{"vaultctl"}, []string(nil)
 	for i := 0; i < len(a.args); i++ {
-		switch arg := a.args[i]; {
+		arg := a.args[i]
+		if arg == "--" {
+			after = a.args[i:]
+			break
+		}
+		switch {
 		case flag != "" && arg == flag:
 			i++ // and its value
 		case flag != "" && strings.HasPrefix(arg, flag+"="):
@@ -55,7 +60,10 @@ func (a *app) again(flag, value string) string {
 		}
 	}
 	if value != "" {
-		words = append(words, flag, value)
+		words = append(words, flag, quote(value))
+	}
+	for _, arg := range after {
+		words = append(words, quote(arg))
 	}
 	return strings.Join(words, " ")
 }

@@ -188,6 +188,41 @@ func TestRotateInterruptedAndResumed(t *testing.T) {
 	}
 }
 
+// TestResumeCommandsAreValid: what is said to go on with is taken as it stands.
+func TestResumeCommandsAreValid(t *testing.T) {
+	t.Parallel()
+	for name, args := range map[string][]string{
+		"--older-than":  {"rotate", "--all", "--older-than", "1ns"},
+		"--made-before": {"rotate", "--all", "--made-before", "2106-01-02T15:04:05Z"},
+		"--":            {"rotate", "--within", "--", "region=eu"},
+	} {
+		w := newWorld(t)
+		w.env = append(w.env, "VAULTCTL_KEK="+w.kek)
+		w.must("app", "fill", "50")
+		before := len(w.keys())
+		r := w.stoppedAt(20, func(p *os.Process) error { return p.Signal(os.Interrupt) }, args...)
+		if r.code != exitIncomplete {
+			t.Fatalf("%s: exit code %d\n%s", name, r.code, r.stderr)
+		}
+		_, said, _ := strings.Cut(r.stderr, "interrupted; ")
+		w.must("vaultctl", resumption(t, said)...)
+		if keys := len(w.keys()); keys != 2*before {
+			t.Errorf("%s: %d keys of %d contexts: not each was rotated once", name, keys, before)
+		}
+	}
+}
+
+func TestAgain(t *testing.T) {
+	a := testApp(t, nil)
+	a.args = []string{"rewrap", "--job", "x", "--reason", "a b", "--", "region=eu west"}
+	if got, want := a.again("--job", "new one"), "vaultctl rewrap --reason 'a b' --job 'new one' -- 'region=eu west'"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got, want := a.again("", ""), "vaultctl rewrap --job x --reason 'a b' -- 'region=eu west'"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 func TestSecondInterruptEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	w := &world{t: t, dir: t.TempDir(), env: os.Environ()}

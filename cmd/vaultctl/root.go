@@ -22,6 +22,7 @@ type globals struct {
 	aws       awsFlags
 	azure     azureFlags
 	hashi     hashiFlags
+	under     underFlags
 }
 
 const rootHelp = `vaultctl looks at and looks after a vault: its keys, its objects and its store.
@@ -102,4 +103,5 @@ func (a *app) globalFlags(root *cobra.Command) {
 	g.aws.add(f)
 	g.azure.add(f)
 	g.hashi.add(f)
+	g.under.add(f)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -11,7 +12,7 @@ import (
 func TestSecretsAreNotPrinted(t *testing.T) {
 	const secret = "p4ss:w/o rd%?#"
 	escaped := url.QueryEscape(secret)
-	inUser := url.UserPassword("user", secret).String()
+	inUser, to := url.UserPassword("user", secret).String(), filepath.Join(t.TempDir(), "x")
 	for _, store := range []string{
 		"postgres://" + inUser + "@127.0.0.1:1/db?connect_timeout=1",
 		"postgres://" + inUser + "@127.0.0.1:1/db?sslmode=nonsense",
@@ -30,7 +31,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		secret,
 	} {
 		for _, args := range [][]string{
-			{"keys", "--all", "--store", store}, {"copy", "--store", store, "--to", "bolt:x", "--json"}, {"migrate", "--store", store},
+			{"keys", "--all", "--store", store}, {"copy", "--store", store, "--to", "bolt:" + to, "--json"}, {"migrate", "--store", store},
 		} {
 			code, out, errOut := runHere(t, func(string) string { return "" }, args...)
 			if code != exitFailed && code != exitUsage {
@@ -59,6 +60,35 @@ func TestResumingPrintsNoSecret(t *testing.T) {
 	got := a.clean(a.again("--job", "new"))
 	if want := `vaultctl rewrap --all --store *** --reason 'it'\''s time' --job new`; got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}
+
+// TestShortPasswords: a short password is hidden where it stands as one, and a word
+// that has it in it is printed.
+func TestShortPasswords(t *testing.T) {
+	a := testApp(t, nil)
+	a.args = []string{"rewrap", "--all"}
+	for _, store := range []string{"postgres://vault:vault@db.internal/app", "postgres://db.internal/app?sslpassword=all"} {
+		if _, err := a.parseServerURL(store); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := a.clean(a.again("--job", "vaultctl-1")), "vaultctl rewrap --all --job vaultctl-1"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	for _, text := range []string{"vault:vault@tcp(db)", "user=x password=vault", "mysql://root:vault@db", "sslpassword=all", "postgres://vault:vault@db.internal/app"} {
+		if got := a.clean(text); strings.Contains(got, ":vault") || strings.Contains(got, "=vault") || strings.Contains(got, "=all") {
+			t.Errorf("%s", got)
+		}
+	}
+}
+
+// TestLineBreakInAName: an object's name with a line break is one line of a list.
+func TestLineBreakInAName(t *testing.T) {
+	var out strings.Builder
+	a := newApp(strings.NewReader(""), &out, &out, func(string) string { return "" })
+	if err := a.lines().add(nil, "", "a\nb"); err != nil || out.String() != "a\\nb\n" {
+		t.Errorf("%q, %v", out.String(), err)
 	}
 }
 

@@ -7,9 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/embedvault/vault"
 	"github.com/embedvault/vault/kek"
+	"github.com/embedvault/vault/keyring"
 	"github.com/embedvault/vault/storage"
 )
 
@@ -18,11 +20,13 @@ type session struct {
 	*vault.Vault
 	store     *openedStore
 	policy    kek.Policy
+	under     bool // it has parents
 	namespace string
 	actor     string
 	reason    string
 	onEvent   func(context.Context, vault.Event) error
 	log       io.Closer
+	clean     func(string) string // without secrets
 }
 
 // needs says what a command needs of a session.
@@ -34,7 +38,7 @@ type needs struct {
 
 // open opens what the flags name. What it returns must be closed.
 func (a *app) open(ctx context.Context, n needs) (*session, error) {
-	s := &session{namespace: a.namespace(), actor: a.flags.actor, reason: a.flags.reason}
+	s := &session{namespace: a.namespace(), actor: a.flags.actor, reason: a.flags.reason, under: len(a.underLevels()) > 0, clean: a.clean}
 	var err error
 	if s.policy, err = a.loadPolicy(ctx, n.keks); err != nil {
 		return nil, err
@@ -55,6 +59,16 @@ func (a *app) open(ctx context.Context, n needs) (*session, error) {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
+}
+
+// newRing returns a keyring of its own, with this policy, for keys that the vault itself
+// would load only if it had something to do with them. It must be closed.
+func (s *session) newRing(p kek.Policy) (*keyring.Keyring, error) {
+	return keyring.New(context.Background(), keyring.Config{
+		Policy: p, Store: s.store.Store, Namespace: s.namespace,
+		Size: 1000, TTL: time.Minute, ActiveKeyTTL: time.Minute,
+		CallTimeout: 5 * time.Second, LoadTimeout: 15 * time.Second, KEKConcurrency: 32, NoBackground: true,
+	})
 }
 
 // openAuditLog makes the sink of events, if a file is named.

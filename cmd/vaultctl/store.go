@@ -78,11 +78,14 @@ func (a *app) parseServerURL(rawURL string) (*url.URL, error) {
 		return nil, usage("the store's URL can't be read: want SCHEME://USER:PASSWORD@HOST:PORT/DATABASE, with what is special in a password as %%XX")
 	}
 	if password, ok := u.User.Password(); ok {
-		a.hide(password, url.QueryEscape(password), url.PathEscape(password), u.User.String())
+		a.hide(u.User.String() + "@")
+		a.hidePassword(password)
 	}
 	for key, values := range u.Query() {
 		if strings.Contains(strings.ToLower(key), "password") {
-			a.hide(values...)
+			for _, v := range values {
+				a.hidePassword(v)
+			}
 		}
 	}
 	return u, nil
