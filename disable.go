@@ -24,8 +24,8 @@ var ErrShredPending = errors.New("a shredding is pending")
 // It may be stopped by ctx, killed, and called again at any time. Each key is an
 // event, key.disabled.
 //
-// Errors: ErrInvalidContext, also if match is empty; ErrNoStore; ErrClosed; ErrEvent;
-// the store's; ctx's. Keys that couldn't be changed don't keep it from the others.
+// Errors: ErrInvalidContext, also if match is empty; ErrInvalidOption in a transaction
+// of the application's; ErrNoStore; ErrClosed; ErrEvent; the store's; ctx's. Keys that couldn't be changed don't keep it from the others.
 func (v *Vault) Disable(ctx context.Context, match KeyContext) (int, error) {
 	n, err := v.changeState(ctx, match, change{KeyDisabled, disableAt(time.Now())})
 	if err != nil {

@@ -95,8 +95,8 @@ type ReencryptFailure struct {
 // It may be stopped by ctx, killed, and called again at any time, in several
 // processes. Each version is an event, data.reencrypted.
 //
-// Errors: ErrInvalidOption, ErrInvalidContext; ErrNoStore; ErrClosed, also if the vault
-// is closed meanwhile; [ErrReencryptIncomplete] at the end; ErrVersionConflict if
+// Errors: ErrInvalidOption, also in a transaction of the application's;
+// ErrInvalidContext; ErrNoStore; ErrClosed, also if the vault is closed meanwhile; [ErrReencryptIncomplete] at the end; ErrVersionConflict if
 // another process runs the Job; ErrEvent; the store's; ctx's. The report is good in
 // every case.
 func (v *Vault) ReencryptObjects(ctx context.Context, opts ReencryptOptions) (ReencryptReport, error) {

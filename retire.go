@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,9 +32,12 @@ type RetireOptions struct {
 	ElsewhereReencrypted bool
 
 	// OlderThan is how long ago a key must have been superseded. It must be longer
-	// than the Cache.ActiveKeyTTL of every process that uses the store, or one that
-	// still encrypts under the key would lose what it writes; longer than this
-	// vault's is checked. Default 24 hours.
+	// than a key can serve in any process that uses the store: its Cache.TTL +
+	// Cache.StaleIfUnavailable, since one that reaches neither store nor KMS seals
+	// under the key it has until then; and longer than the longest transaction of the
+	// application's that puts objects is open. What is written under the key after
+	// that is lost. That it is longer than this vault's own limits is checked. Default
+	// 24 hours, or twice those if that is longer.
 	OlderThan time.Duration
 
 	// DryRun counts what would be done, and changes nothing.
@@ -80,10 +84,15 @@ type RetireRefusal struct {
 // current or not, expired or not, or another key refers to it, and goes on with the
 // others. There is no way back.
 //
+// It looks again once a key is destroyed, and brings it back if something refers to it
+// after all, or if that can't be told. What it can't see is a Put whose transaction is
+// still open, which OlderThan must outlast.
+//
 // It may be stopped by ctx, killed, and called again at any time, in several
 // processes. Each key is an event, key.retired.
 //
-// Errors: ErrInvalidOption, also without ElsewhereReencrypted; ErrInvalidContext;
+// Errors: ErrInvalidOption, also without ElsewhereReencrypted and in a transaction of
+// the application's; ErrInvalidContext;
 // [ErrKeyInUse] at the end, with the counts in the report; ErrNoStore; ErrClosed;
 // ErrEvent; the store's; ctx's. The report is good in every case.
 func (v *Vault) RetireKeys(ctx context.Context, opts RetireOptions) (RetireReport, error) {
@@ -96,13 +105,13 @@ func (v *Vault) RetireKeys(ctx context.Context, opts RetireOptions) (RetireRepor
 
 func (v *Vault) retireKeys(ctx context.Context, opts RetireOptions) (RetireReport, error) {
 	if opts.OlderThan == 0 {
-		opts.OlderThan = max(defaultRetireAge, 2*v.cfg.Cache.ActiveKeyTTL)
+		opts.OlderThan = max(defaultRetireAge, 2*v.cfg.Cache.longest())
 	}
 	switch {
 	case !opts.ElsewhereReencrypted:
 		return RetireReport{}, fmt.Errorf("%w: set ElsewhereReencrypted once no ciphertext outside of the store is under a superseded key", ErrInvalidOption)
-	case opts.OlderThan <= v.cfg.Cache.ActiveKeyTTL:
-		return RetireReport{}, fmt.Errorf("%w: OlderThan is %v, want more than Cache.ActiveKeyTTL, %v", ErrInvalidOption, opts.OlderThan, v.cfg.Cache.ActiveKeyTTL)
+	case opts.OlderThan <= v.cfg.Cache.longest():
+		return RetireReport{}, fmt.Errorf("%w: OlderThan is %v, want more than %v, which is how long a key may serve in a process: Cache.TTL and StaleIfUnavailable together, or ActiveKeyTTL if that is longer", ErrInvalidOption, opts.OlderThan, v.cfg.Cache.longest())
 	}
 	if err := opts.Match.Validate(); err != nil {
 		return RetireReport{}, err
@@ -115,7 +124,7 @@ func (v *Vault) retireKeys(ctx context.Context, opts RetireOptions) (RetireRepor
 	defer end()
 	p := &retirePass{v: v, opts: opts, now: time.Now(), filter: v.contexts(opts.Match, false)}
 	err = closedBy(ctx, p.run(ctx))
-	return p.report, err
+	return p.report, errors.Join(p.lost, err)
 }
 
 type retirePass struct {
@@ -126,6 +135,8 @@ type retirePass struct {
 
 	report     RetireReport
 	unrecorded int
+	failed     error // of the first key that failed
+	lost       error // of keys that could not be brought back
 }
 
 func (p *retirePass) run(ctx context.Context) error {
@@ -152,7 +163,7 @@ func (p *retirePass) run(ctx context.Context) error {
 	case r.InUse > 0:
 		return fmt.Errorf("%w: %d keys; %d versions of objects and %d keys refer to them", ErrKeyInUse, r.InUse, r.Objects, r.Children)
 	case r.Failed > 0:
-		return fmt.Errorf("%d keys failed: %w", r.Failed, r.Refused[0].Err)
+		return fmt.Errorf("%d keys failed: %w", r.Failed, p.failed)
 	}
 	return nil
 }
@@ -194,6 +205,10 @@ func (p *retirePass) retire(ctx context.Context, rec keyRecord) error {
 	}
 	r := &p.report
 	switch {
+	case errors.Is(err, errNotBroughtBack):
+		r.Failed++
+		p.failed = cmp.Or(p.failed, err)
+		p.lost = errors.Join(p.lost, err)
 	case err != nil && !changed && ctx.Err() != nil:
 		return context.Cause(ctx)
 	case changed && err != nil:
@@ -207,6 +222,7 @@ func (p *retirePass) retire(ctx context.Context, rec keyRecord) error {
 		r.Children += refusal.Children
 	case err != nil:
 		r.Failed++
+		p.failed = cmp.Or(p.failed, err)
 	default:
 		r.Gone++ // another process was faster, in whatever it did
 	}
@@ -231,18 +247,45 @@ func (p *retirePass) destroy(ctx context.Context, rec keyRecord, refusal *Retire
 		was = now.Clone()
 		return tombstone(now)
 	}})
-	if !changed {
+	if was.KeyID.IsZero() || !changed && err == nil {
 		return false, err
 	}
-	if inUse := p.unused(ctx, rec, refusal); errors.Is(inUse, ErrKeyInUse) {
-		was.Revision++
-		if back := p.v.cfg.Store.UpdateKey(ctx, was); back != nil {
-			return true, fmt.Errorf("bringing back key %s, to which something refers since: %w", rec.KeyID.Short(), back)
-		}
-		p.v.ring.Forget(rec.ContextHash)
-		return false, inUse
+	// It is, or may be, a tombstone: what follows must be done although ctx ends.
+	ctx = context.WithoutCancel(ctx)
+	check, cancel := context.WithTimeout(ctx, retireTimeout)
+	defer cancel()
+	if inUse := p.unused(check, rec, refusal); inUse != nil {
+		return false, p.bringBack(ctx, was, changed, inUse)
 	}
-	return true, err
+	return changed, err
+}
+
+// retireTimeout bounds the look at what refers to a key that was just retired, and
+// bringing it back.
+const retireTimeout = 30 * time.Second
+
+// errNotBroughtBack says that a key stays destroyed that may still be needed.
+var errNotBroughtBack = errors.New("it was retired and could not be brought back; restore its record from a backup, and what refers to it is readable again")
+
+// bringBack makes a key what it was before it was retired, for this reason: something
+// refers to it, or it isn't known whether that is so. retired is false if it isn't
+// known either whether it was. It returns the reason, and more if it failed.
+func (p *retirePass) bringBack(ctx context.Context, was storage.KeyRecord, retired bool, reason error) error {
+	ctx, cancel := context.WithTimeout(ctx, retireTimeout)
+	defer cancel()
+	was.Revision++
+	back := p.v.cfg.Store.UpdateKey(ctx, was)
+	for try := 1; back != nil && !guardFailed(back) && try < maxRetries; try++ {
+		back = p.v.cfg.Store.UpdateKey(ctx, was)
+	}
+	p.v.ring.Forget(was.ContextHash)
+	if back == nil || guardFailed(back) && !retired {
+		return reason
+	}
+	if now, err := p.v.cfg.Store.GetKey(ctx, was.KeyID); err == nil && now.State != storage.StateShredded {
+		return reason // by a write that seemed to fail
+	}
+	return fmt.Errorf("key %s: %w: %w: %w", was.KeyID.Short(), errNotBroughtBack, reason, back)
 }
 
 // unused returns ErrKeyInUse if something refers to the key.

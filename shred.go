@@ -54,8 +54,8 @@ const maxShredAfter = 10 * 365 * 24 * time.Hour
 // The receipt says what was done; see [Vault.VerifyShred]. After a waiting period has
 // begun it is pending, and says what will be.
 //
-// Errors: ErrInvalidContext, also if match is empty; ErrInvalidOption; ErrNoStore;
-// ErrClosed; ErrExists; ErrVersionConflict if it is being cancelled; ErrEvent, with a
+// Errors: ErrInvalidContext, also if match is empty; ErrInvalidOption, also in a
+// transaction of the application's; ErrNoStore; ErrClosed; ErrExists; ErrVersionConflict if it is being cancelled; ErrEvent, with a
 // receipt that is good; the store's; ctx's.
 func (v *Vault) Shred(ctx context.Context, match KeyContext, opts ShredOptions) (ShredReceipt, error) {
 	r, err := v.shred(ctx, match, opts)

@@ -52,7 +52,8 @@ func (v *Vault) PendingShreds(ctx context.Context) ([]PendingShred, error) {
 // interrupted and called again. Each key is an event, key.enabled.
 //
 // Errors: ErrNotFound if none with this ID is pending; ErrVersionConflict if it has
-// begun to destroy keys; ErrNoStore; ErrClosed; ErrEvent; the store's; ctx's.
+// begun to destroy keys; ErrInvalidOption in a transaction of the application's;
+// ErrNoStore; ErrClosed; ErrEvent; the store's; ctx's.
 func (v *Vault) CancelShred(ctx context.Context, id ID) error {
 	ctx, end, err := v.long(ctx)
 	if err != nil {
@@ -138,8 +139,9 @@ func (v *Vault) releaseFromShred(ctx context.Context, n *shredNote) (int, error)
 // in several processes at once. Events have the actor and the reason of who asked for
 // the shredding.
 //
-// Errors: ErrNoStore; ErrClosed; ErrEvent; the store's; ctx's. One that fails doesn't
-// keep it from the others.
+// Errors: ErrInvalidOption in a transaction of the application's; ErrNoStore;
+// ErrClosed; ErrEvent; the store's; ctx's. One that fails, or that can't be read,
+// doesn't keep it from the others.
 func (v *Vault) RunShreds(ctx context.Context) ([]ShredReceipt, error) {
 	ctx, end, err := v.long(ctx)
 	if err != nil {
