@@ -135,7 +135,7 @@ type retirePass struct {
 
 	report     RetireReport
 	unrecorded int
-	failed     error // of the first key that failed
+	failed     error // of the first key that failed otherwise
 	lost       error // of keys that could not be brought back
 }
 
@@ -162,7 +162,7 @@ func (p *retirePass) run(ctx context.Context) error {
 		return fmt.Errorf("%w: of %d keys that were retired", ErrEvent, p.unrecorded)
 	case r.InUse > 0:
 		return fmt.Errorf("%w: %d keys; %d versions of objects and %d keys refer to them", ErrKeyInUse, r.InUse, r.Objects, r.Children)
-	case r.Failed > 0:
+	case p.failed != nil:
 		return fmt.Errorf("%d keys failed: %w", r.Failed, p.failed)
 	}
 	return nil
@@ -207,7 +207,6 @@ func (p *retirePass) retire(ctx context.Context, rec keyRecord) error {
 	switch {
 	case errors.Is(err, errNotBroughtBack):
 		r.Failed++
-		p.failed = cmp.Or(p.failed, err)
 		p.lost = errors.Join(p.lost, err)
 	case err != nil && !changed && ctx.Err() != nil:
 		return context.Cause(ctx)
