@@ -19,6 +19,7 @@ import (
 type hookStore struct {
 	storage.Store
 	beforeUpdate func(storage.KeyRecord)
+	beforeInsert func(storage.KeyRecord)
 	down         atomic.Bool
 }
 
@@ -27,6 +28,13 @@ func (s *hookStore) UpdateKey(ctx context.Context, r storage.KeyRecord) error {
 		f(r)
 	}
 	return s.Store.UpdateKey(ctx, r)
+}
+
+func (s *hookStore) InsertKey(ctx context.Context, r storage.KeyRecord) error {
+	if f := s.beforeInsert; f != nil {
+		f(r)
+	}
+	return s.Store.InsertKey(ctx, r)
 }
 
 func (s *hookStore) GetKey(ctx context.Context, id keyctx.KeyID) (storage.KeyRecord, error) {

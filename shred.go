@@ -42,7 +42,10 @@ const maxShredAfter = 10 * 365 * 24 * time.Hour
 // same request again and the first was stopped before all keys were disabled.
 //
 // A key that another process makes while the shredding runs is destroyed too, or is a
-// new key, for what is encrypted from then on. A context that is used afterwards gets a
+// new key, for what is encrypted from then on. Another process that has
+// a key in memory, or one that wraps a narrower context's, may go on encrypting under
+// it for Config.Cache.ActiveKeyTTL, and that is lost: stop a customer's requests
+// before. A context that is used afterwards gets a
 // key of the next version, and its old data stays dead. Stored objects are not
 // deleted: they are there and can't be read. Shred reaches neither backups of the
 // store, nor self-contained envelopes where there is no store, nor what was read
