@@ -105,12 +105,32 @@ func (v *Vault) changeKeys(ctx context.Context, filter storage.ContextFilter, ch
 			t.add(changed, err)
 			return nil
 		})
+		v.forgetUnder(wrappingKeys(page.Keys, func(rec *storage.KeyRecord) (KeyID, Purpose) { return rec.KeyID, rec.Purpose }))
 		if err != nil {
 			return err
 		}
 		cursor = page.Next
 	}
 	return nil
+}
+
+// forgetUnder forgets what is wrapped under keys whose state may have changed, in this
+// process.
+func (v *Vault) forgetUnder(ids map[KeyID]bool) {
+	if len(ids) > 0 {
+		v.ring.ForgetUnder(ids)
+	}
+}
+
+// wrappingKeys returns those of some keys that may have others under them.
+func wrappingKeys[K any](keys []K, of func(*K) (KeyID, Purpose)) map[KeyID]bool {
+	ids := map[KeyID]bool{}
+	for i := range keys {
+		if id, purpose := of(&keys[i]); purpose == keyctx.PurposeWrapping {
+			ids[id] = true
+		}
+	}
+	return ids
 }
 
 // belongs refuses a record that the filter doesn't select: what a store gives is

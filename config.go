@@ -129,6 +129,11 @@ type CacheConfig struct {
 	StaleIfUnavailable time.Duration
 }
 
+// longest is how long a key may be sealed under, at most, after it was superseded.
+func (c CacheConfig) longest() time.Duration {
+	return max(c.TTL+c.StaleIfUnavailable, c.ActiveKeyTTL)
+}
+
 // KEKCallConfig bounds the calls to each KEK, so that a KMS that is slow or dead
 // harms those who need it as little as may be, and everyone else not at all.
 // Besides, a KEK that has not answered 16 calls in a row is not asked for 5

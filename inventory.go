@@ -53,7 +53,7 @@ type KeyFilter struct {
 	MaxKeyAge time.Duration
 
 	// MaxUnusedAge shows only keys that break this limit: those that were
-	// superseded longer ago and that no stored object refers to, so that
+	// superseded longer ago and that no stored object and no other key refers to, so that
 	// [Vault.RetireKeys] may take them. It doesn't know of ciphertext that the
 	// application keeps. A key that breaks either limit is shown if both are set.
 	MaxUnusedAge time.Duration
@@ -70,26 +70,30 @@ type KeyInfo struct {
 	ContextHash ContextHash `json:"context_hash"`
 	Purpose     Purpose     `json:"purpose"`
 	Version     uint32      `json:"version"` // from 1
-	State       KeyState    `json:"state"`
+
+	// State is the state as it takes effect: a key whose parent, or the parent's, is
+	// shredded or disabled counts as that too.
+	State KeyState `json:"state"`
 
 	// Active says that new data is sealed under it: it is the newest version, and
-	// neither disabled nor shredded.
+	// neither it nor what it is wrapped under is disabled or shredded.
 	Active bool `json:"active"`
 
-	KEKs    []string `json:"keks"`             // URIs, sorted; none if shredded
-	Quorum  Quorum   `json:"quorum"`           // 0 if shredded
+	KEKs    []string `json:"keks"`             // URIs, sorted; none if it was shredded itself
+	Quorum  Quorum   `json:"quorum"`           // 0 if it was shredded itself
 	Parent  KeyID    `json:"parent,omitzero"`  // the key that wraps it, if KEKs don't
 	Objects int64    `json:"objects,omitzero"` // only with KeyFilter.Objects
 
 	CreatedAt      time.Time `json:"created_at"`
-	StateChangedAt time.Time `json:"state_changed_at"`       // when it became what State says
+	StateChangedAt time.Time `json:"state_changed_at"`       // when its own state changed
 	RewrappedAt    time.Time `json:"rewrapped_at,omitzero"`  // zero: never
 	SupersededAt   time.Time `json:"superseded_at,omitzero"` // when the next version was made; zero: there is none
 }
 
 // Keys iterates over the keys that the filter selects, one context after the
 // other, by purpose and version. Nothing is unwrapped, and nothing is locked while
-// the loop's body runs: it may change keys. Objects costs a read for each key. After
+// the loop's body runs: it may change keys. Objects costs a read for each key, and each
+// parent is read once, to tell the state of the keys under it. After
 // an error the iteration ends.
 //
 // Errors: ErrInvalidOption, ErrInvalidContext; ErrNoStore; ErrClosed; the store's;
@@ -107,12 +111,16 @@ func (v *Vault) keys(ctx context.Context, f KeyFilter, yield func(KeyInfo) bool)
 	if err := f.validate(); err != nil {
 		return err
 	}
-	now := time.Now()
+	now, family := time.Now(), v.newAncestry()
 	for rec, err := range v.keyRecords(ctx, storage.KeyQuery{Contexts: v.contexts(f.Match, f.All), Purpose: f.Purpose}) {
 		if err != nil {
 			return err
 		}
 		info, show := rec.info(), false
+		if info.State, err = family.state(ctx, info.State, info.Parent); err != nil {
+			return err
+		}
+		info.Active = info.Active && info.State == StateActive
 		if f.State != 0 && f.State != info.State {
 			continue
 		}
@@ -160,6 +168,10 @@ func (v *Vault) shows(ctx context.Context, f KeyFilter, k *KeyInfo, now time.Tim
 	}
 	if f.Objects {
 		k.Objects = n
+	}
+	if unused && !old && n == 0 && k.Purpose == PurposeWrapping {
+		children, err := storage.CountChildren(ctx, v.cfg.Store, v.cfg.Namespace, k.ID, 1)
+		return children == 0 && err == nil, err
 	}
 	return !limits || old || n == 0, nil
 }

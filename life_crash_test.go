@@ -86,7 +86,7 @@ func openLife(dir string, wrap func(storage.Store) storage.Store) (*vault.Vault,
 	}
 	v, err := vault.New(vault.Config{
 		KEK: root, Store: wrap(store), NoBackground: true,
-		Cache: vault.CacheConfig{ActiveKeyTTL: time.Microsecond}, // so that keys may be retired at once
+		Cache: vault.CacheConfig{TTL: time.Microsecond, ActiveKeyTTL: time.Microsecond, StaleIfUnavailable: -1}, // so that keys may be retired at once
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())

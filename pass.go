@@ -65,10 +65,14 @@ func (v *Vault) contexts(match KeyContext, all bool) storage.ContextFilter {
 }
 
 // long begins a call that takes long, as [Vault.work] does, if the vault has a
-// store and ctx has not ended.
+// store and ctx has not ended, and carries no transaction: keys are changed outside of
+// it for good, while what it reads, and moves, may never be committed.
 func (v *Vault) long(ctx context.Context) (_ context.Context, end func(), err error) {
 	if err := v.ready(ctx); err != nil {
 		return nil, nil, err
+	}
+	if tx, ok := v.cfg.Store.(storage.TxTeller); ok && tx.InTx(ctx) {
+		return nil, nil, fmt.Errorf("%w: ctx carries a transaction; call it outside of the transaction", ErrInvalidOption)
 	}
 	return v.work(ctx)
 }

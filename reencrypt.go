@@ -62,8 +62,8 @@ type ReencryptReport struct {
 	Raced  int64 `json:"raced"`  // a writer, a deletion or another pass was faster, and won
 	Failed int64 `json:"failed"` // left as they were
 
-	// Dead counts versions under shredded keys, which nothing can move. They are not
-	// among Seen.
+	// Dead counts versions under shredded keys, or keys that were wrapped under those,
+	// which nothing can move. They are not among Seen.
 	Dead int64 `json:"dead"`
 
 	// Failures are the first 100 versions of this call that failed, or whose event was
@@ -95,8 +95,8 @@ type ReencryptFailure struct {
 // It may be stopped by ctx, killed, and called again at any time, in several
 // processes. Each version is an event, data.reencrypted.
 //
-// Errors: ErrInvalidOption, ErrInvalidContext; ErrNoStore; ErrClosed, also if the vault
-// is closed meanwhile; [ErrReencryptIncomplete] at the end; ErrVersionConflict if
+// Errors: ErrInvalidOption, also in a transaction of the application's;
+// ErrInvalidContext; ErrNoStore; ErrClosed, also if the vault is closed meanwhile; [ErrReencryptIncomplete] at the end; ErrVersionConflict if
 // another process runs the Job; ErrEvent; the store's; ctx's. The report is good in
 // every case.
 func (v *Vault) ReencryptObjects(ctx context.Context, opts ReencryptOptions) (ReencryptReport, error) {
@@ -120,7 +120,7 @@ func (v *Vault) reencryptObjects(ctx context.Context, opts ReencryptOptions) (Re
 		return ReencryptReport{}, err
 	}
 	defer end()
-	p := &reencryptPass{v: v, opts: opts, pace: pacer{limit: opts.RateLimit}}
+	p := &reencryptPass{v: v, opts: opts, pace: pacer{limit: opts.RateLimit}, family: v.newAncestry()}
 	err = closedBy(ctx, p.run(ctx))
 	return p.report, err
 }
@@ -131,6 +131,8 @@ type reencryptPass struct {
 	opts ReencryptOptions
 	pace pacer
 	job  *reencryptJob
+
+	family *ancestry
 
 	mu         sync.Mutex // guards what follows while a batch is under way
 	report     ReencryptReport

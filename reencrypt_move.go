@@ -153,7 +153,11 @@ func (p *reencryptPass) look(ctx context.Context, recs []storage.KeyRecord, i in
 	if err != nil || !superseded {
 		return false, err
 	}
-	if rec.State == storage.StateShredded {
+	state, err := p.family.state(ctx, rec.State, rec.ParentID)
+	if err != nil {
+		return false, err
+	}
+	if state == storage.StateShredded {
 		if dead, err = p.v.cfg.Store.CountByKey(ctx, rec.KeyID); err != nil {
 			return false, fmt.Errorf("counting the objects under key %s: %w", rec.KeyID.Short(), err)
 		}
@@ -161,7 +165,7 @@ func (p *reencryptPass) look(ctx context.Context, recs []storage.KeyRecord, i in
 	if begins {
 		p.countKey(dead)
 	}
-	return rec.State != storage.StateShredded, nil
+	return state != storage.StateShredded, nil
 }
 
 // superseded reports whether the record i of a page has a newer version.

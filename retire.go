@@ -31,9 +31,12 @@ type RetireOptions struct {
 	ElsewhereReencrypted bool
 
 	// OlderThan is how long ago a key must have been superseded. It must be longer
-	// than the Cache.ActiveKeyTTL of every process that uses the store, or one that
-	// still encrypts under the key would lose what it writes; longer than this
-	// vault's is checked. Default 24 hours.
+	// than a key can serve in any process that uses the store: its Cache.TTL +
+	// Cache.StaleIfUnavailable, since one that reaches neither store nor KMS seals
+	// under the key it has until then; and longer than the longest transaction of the
+	// application's that puts objects is open. What is written under the key after
+	// that is lost. That it is longer than this vault's own limits is checked. Default
+	// 24 hours, or twice those if that is longer.
 	OlderThan time.Duration
 
 	// DryRun counts what would be done, and changes nothing.
@@ -80,10 +83,15 @@ type RetireRefusal struct {
 // current or not, expired or not, or another key refers to it, and goes on with the
 // others. There is no way back.
 //
+// It looks again once a key is destroyed, and brings it back if something refers to it
+// after all, or if that can't be told. What it can't see is a Put whose transaction is
+// still open, which OlderThan must outlast.
+//
 // It may be stopped by ctx, killed, and called again at any time, in several
 // processes. Each key is an event, key.retired.
 //
-// Errors: ErrInvalidOption, also without ElsewhereReencrypted; ErrInvalidContext;
+// Errors: ErrInvalidOption, also without ElsewhereReencrypted and in a transaction of
+// the application's; ErrInvalidContext;
 // [ErrKeyInUse] at the end, with the counts in the report; ErrNoStore; ErrClosed;
 // ErrEvent; the store's; ctx's. The report is good in every case.
 func (v *Vault) RetireKeys(ctx context.Context, opts RetireOptions) (RetireReport, error) {
@@ -96,13 +104,13 @@ func (v *Vault) RetireKeys(ctx context.Context, opts RetireOptions) (RetireRepor
 
 func (v *Vault) retireKeys(ctx context.Context, opts RetireOptions) (RetireReport, error) {
 	if opts.OlderThan == 0 {
-		opts.OlderThan = max(defaultRetireAge, 2*v.cfg.Cache.ActiveKeyTTL)
+		opts.OlderThan = max(defaultRetireAge, 2*v.cfg.Cache.longest())
 	}
 	switch {
 	case !opts.ElsewhereReencrypted:
 		return RetireReport{}, fmt.Errorf("%w: set ElsewhereReencrypted once no ciphertext outside of the store is under a superseded key", ErrInvalidOption)
-	case opts.OlderThan <= v.cfg.Cache.ActiveKeyTTL:
-		return RetireReport{}, fmt.Errorf("%w: OlderThan is %v, want more than Cache.ActiveKeyTTL, %v", ErrInvalidOption, opts.OlderThan, v.cfg.Cache.ActiveKeyTTL)
+	case opts.OlderThan <= v.cfg.Cache.longest():
+		return RetireReport{}, fmt.Errorf("%w: OlderThan is %v, want more than %v, which is how long a key may serve in a process: Cache.TTL and StaleIfUnavailable together, or ActiveKeyTTL if that is longer", ErrInvalidOption, opts.OlderThan, v.cfg.Cache.longest())
 	}
 	if err := opts.Match.Validate(); err != nil {
 		return RetireReport{}, err
@@ -115,7 +123,7 @@ func (v *Vault) retireKeys(ctx context.Context, opts RetireOptions) (RetireRepor
 	defer end()
 	p := &retirePass{v: v, opts: opts, now: time.Now(), filter: v.contexts(opts.Match, false)}
 	err = closedBy(ctx, p.run(ctx))
-	return p.report, err
+	return p.report, errors.Join(p.lost, err)
 }
 
 type retirePass struct {
@@ -126,6 +134,8 @@ type retirePass struct {
 
 	report     RetireReport
 	unrecorded int
+	failed     error // of the first key that failed otherwise
+	lost       error // of keys that could not be brought back
 }
 
 func (p *retirePass) run(ctx context.Context) error {
@@ -151,8 +161,8 @@ func (p *retirePass) run(ctx context.Context) error {
 		return fmt.Errorf("%w: of %d keys that were retired", ErrEvent, p.unrecorded)
 	case r.InUse > 0:
 		return fmt.Errorf("%w: %d keys; %d versions of objects and %d keys refer to them", ErrKeyInUse, r.InUse, r.Objects, r.Children)
-	case r.Failed > 0:
-		return fmt.Errorf("%d keys failed: %w", r.Failed, r.Refused[0].Err)
+	case p.failed != nil:
+		return fmt.Errorf("%d keys failed: %w", r.Failed, p.failed)
 	}
 	return nil
 }
@@ -184,95 +194,4 @@ func (p *retirePass) since(rec keyRecord) time.Time {
 		return rec.StateChangedAt
 	}
 	return rec.supersededAt
-}
-
-func (p *retirePass) retire(ctx context.Context, rec keyRecord) error {
-	refusal := RetireRefusal{KeyID: rec.KeyID, ContextHash: rec.ContextHash, Version: rec.Version}
-	changed, err := false, belongs(rec.KeyRecord, p.filter)
-	if err == nil {
-		changed, err = p.destroy(ctx, rec, &refusal)
-	}
-	r := &p.report
-	switch {
-	case err != nil && !changed && ctx.Err() != nil:
-		return context.Cause(ctx)
-	case changed && err != nil:
-		r.Retired++
-		p.unrecorded++
-	case changed:
-		r.Retired++
-	case errors.Is(err, ErrKeyInUse):
-		r.InUse++
-		r.Objects += refusal.Objects
-		r.Children += refusal.Children
-	case err != nil:
-		r.Failed++
-	default:
-		r.Gone++ // another process was faster, in whatever it did
-	}
-	if err != nil && len(r.Refused) < maxFailuresKept {
-		refusal.Err = err
-		r.Refused = append(r.Refused, refusal)
-	}
-	return nil
-}
-
-// destroy makes a tombstone of the key if nothing refers to it, neither before nor
-// after: should there be something after all, the key comes back as it was.
-func (p *retirePass) destroy(ctx context.Context, rec keyRecord, refusal *RetireRefusal) (changed bool, err error) {
-	if err := p.unused(ctx, rec, refusal); err != nil || p.opts.DryRun {
-		return err == nil, err
-	}
-	var was storage.KeyRecord
-	changed, err = p.v.changeKey(ctx, rec.KeyRecord, change{KeyRetired, func(now *storage.KeyRecord) bool {
-		if now.State != rec.State { // disabled, say, or shredded: not ours any more
-			return false
-		}
-		was = now.Clone()
-		return tombstone(now)
-	}})
-	if !changed {
-		return false, err
-	}
-	if inUse := p.unused(ctx, rec, refusal); errors.Is(inUse, ErrKeyInUse) {
-		was.Revision++
-		if back := p.v.cfg.Store.UpdateKey(ctx, was); back != nil {
-			return true, fmt.Errorf("bringing back key %s, to which something refers since: %w", rec.KeyID.Short(), back)
-		}
-		p.v.ring.Forget(rec.ContextHash)
-		return false, inUse
-	}
-	return true, err
-}
-
-// unused returns ErrKeyInUse if something refers to the key.
-func (p *retirePass) unused(ctx context.Context, rec keyRecord, refusal *RetireRefusal) (err error) {
-	if refusal.Objects, err = p.v.cfg.Store.CountByKey(ctx, rec.KeyID); err != nil {
-		return fmt.Errorf("counting the objects under key %s: %w", rec.KeyID.Short(), err)
-	}
-	if refusal.Children, err = p.children(ctx, rec.KeyID); err != nil {
-		return err
-	}
-	if refusal.Objects > 0 || refusal.Children > 0 {
-		return fmt.Errorf("%w: key %s: %d versions of objects and %d keys refer to it", ErrKeyInUse, rec.KeyID.Short(), refusal.Objects, refusal.Children)
-	}
-	return nil
-}
-
-// children counts the keys that are wrapped under a key.
-func (p *retirePass) children(ctx context.Context, id KeyID) (n int64, err error) {
-	q := storage.KeyQuery{Contexts: p.v.contexts(nil, true), ParentID: id}
-	for first := true; first || q.Cursor != ""; first = false {
-		page, err := p.v.keyPage(ctx, q)
-		if err != nil {
-			return 0, err
-		}
-		for _, rec := range page.Keys {
-			if rec.State != storage.StateShredded {
-				n++
-			}
-		}
-		q.Cursor = page.Next
-	}
-	return n, nil
 }

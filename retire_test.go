@@ -80,17 +80,17 @@ func TestRetireKeys(t *testing.T) {
 }
 
 func TestRetireOptions(t *testing.T) {
-	v := vaulttest.New(t, func(c *vault.Config) { c.Cache.ActiveKeyTTL = time.Hour })
+	v := vaulttest.New(t, func(c *vault.Config) { c.Cache.ActiveKeyTTL = 2 * time.Hour })
 	for name, o := range map[string]vault.RetireOptions{
 		"without the caller's word": {Match: orgA},
-		"too young":                 {Match: orgA, ElsewhereReencrypted: true, OlderThan: time.Hour},
+		"too young":                 {Match: orgA, ElsewhereReencrypted: true, OlderThan: 2 * time.Hour},
 		"negative":                  {Match: orgA, ElsewhereReencrypted: true, OlderThan: -1},
 	} {
 		if _, err := v.RetireKeys(t.Context(), o); !errors.Is(err, vault.ErrInvalidOption) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	must(v.RetireKeys(t.Context(), vault.RetireOptions{Match: orgA, ElsewhereReencrypted: true, OlderThan: time.Hour + 1}))(t)
+	must(v.RetireKeys(t.Context(), vault.RetireOptions{Match: orgA, ElsewhereReencrypted: true, OlderThan: 2*time.Hour + 1}))(t)
 }
 
 // A key whose age is hidden by a disabling in between counts from that; one that is

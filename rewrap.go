@@ -96,8 +96,8 @@ type RewrapFailure struct {
 // It may be stopped by ctx, killed, and called again at any time, in several
 // processes. Each key is an event, key.rewrapped.
 //
-// Errors: ErrInvalidOption, ErrInvalidContext; ErrNoStore; ErrClosed, also if the
-// vault is closed meanwhile; [ErrRewrapIncomplete] at the end; ErrEvent; the store's;
+// Errors: ErrInvalidOption, also in a transaction of the application's;
+// ErrInvalidContext; ErrNoStore; ErrClosed, also if the vault is closed meanwhile; [ErrRewrapIncomplete] at the end; ErrEvent; the store's;
 // ctx's. The report is good in every case, and a Job goes on from there.
 func (v *Vault) Rewrap(ctx context.Context, opts RewrapOptions) (RewrapReport, error) {
 	opts, err := opts.withDefaults()

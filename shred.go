@@ -38,24 +38,29 @@ const maxShredAfter = 10 * 365 * 24 * time.Hour
 // which every vault calls in the background unless Config.NoBackground, once it is
 // over. Contexts that get their first key meanwhile are shredded with the others.
 // Where a shredding of the same match is pending, Shred without a waiting period is
-// done with that at once, and with one fails with ErrExists.
+// done with that at once, and with one fails with ErrExists, unless it is the very
+// same request again and the first was stopped before all keys were disabled.
 //
 // A key that another process makes while the shredding runs is destroyed too, or is a
-// new key, for what is encrypted from then on. A context that is used afterwards gets a
+// new key, for what is encrypted from then on. Another process that has
+// a key in memory, or one that wraps a narrower context's, may go on encrypting under
+// it for Config.Cache.ActiveKeyTTL, and that is lost: stop a customer's requests
+// before. A context that is used afterwards gets a
 // key of the next version, and its old data stays dead. Stored objects are not
 // deleted: they are there and can't be read. Shred reaches neither backups of the
 // store, nor self-contained envelopes where there is no store, nor what was read
 // before; destroying the KEK does reach the first two.
 //
 // It may be stopped by ctx, or killed, and is then finished by the next Shred of the
-// same match or RunShreds, by several processes at once if need be. Each key is an
-// event, key.shredded (and key.disabled at the beginning of a waiting period).
+// same match or RunShreds, by several processes at once if need be. Where a process
+// is killed while it begins a waiting period and another cancels that in the same
+// moment, one key may stay disabled: [Vault.Enable] gives it back. Each key is an event, key.shredded (and key.disabled at the beginning of a waiting period).
 //
 // The receipt says what was done; see [Vault.VerifyShred]. After a waiting period has
 // begun it is pending, and says what will be.
 //
-// Errors: ErrInvalidContext, also if match is empty; ErrInvalidOption; ErrNoStore;
-// ErrClosed; ErrExists; ErrVersionConflict if it is being cancelled; ErrEvent, with a
+// Errors: ErrInvalidContext, also if match is empty; ErrInvalidOption, also in a
+// transaction of the application's; ErrNoStore; ErrClosed; ErrExists; ErrVersionConflict if it is being cancelled; ErrEvent, with a
 // receipt that is good; the store's; ctx's.
 func (v *Vault) Shred(ctx context.Context, match KeyContext, opts ShredOptions) (ShredReceipt, error) {
 	r, err := v.shred(ctx, match, opts)
@@ -128,13 +133,20 @@ func (v *Vault) takeUpShred(ctx context.Context, n *shredNote, asked shredNote) 
 	switch {
 	case n.Phase == shredCancelling:
 		return fmt.Errorf("%w: %w: it is being cancelled; finish that with CancelShred", errShredRefused, ErrVersionConflict)
-	case asked.Phase == shredShredding && n.Phase == shredShredding, asked.Phase == shredWaiting && n.Phase == shredWaiting:
+	case asked.Phase == shredShredding && n.Phase == shredShredding, asked.Phase == shredWaiting && n.sameRequest(asked):
 		return nil // interrupted: go on
 	case asked.Phase == shredWaiting:
 		return fmt.Errorf("%w: %w: it is pending already, as %s", errShredRefused, ErrExists, n.ID)
 	}
 	n.Phase, n.DueAt, n.Actor, n.Reason = shredShredding, asked.DueAt, asked.Actor, asked.Reason
 	return v.writeShred(ctx, n)
+}
+
+// sameRequest reports whether a call asks for what was noted, and is not yet done: the
+// first again, that was interrupted.
+func (n *shredNote) sameRequest(asked shredNote) bool {
+	return n.Phase == shredWaiting && n.DueAt.Sub(n.RequestedAt) == asked.DueAt.Sub(asked.RequestedAt) &&
+		n.Actor == asked.Actor && n.Reason == asked.Reason
 }
 
 // holdForShred disables the keys for the waiting period.

@@ -118,26 +118,3 @@ func (n *shredNote) pendingReceipt(namespace string) ShredReceipt {
 		Actor: n.Actor, Reason: n.Reason, RequestedAt: n.RequestedAt, DueAt: n.DueAt,
 	}
 }
-
-// pendingShreds returns what has not ended in this namespace.
-func (v *Vault) pendingShreds(ctx context.Context) ([]*shredNote, error) {
-	var all []*shredNote
-	prefix := v.shredName("pending", "")
-	for after := ""; ; {
-		recs, err := v.cfg.Store.ListSystem(ctx, prefix, after, passPage)
-		if err != nil {
-			return nil, fmt.Errorf("listing pending shreddings: %w", err)
-		}
-		for _, rec := range recs {
-			n, err := v.parseShred(rec)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, n)
-			after = rec.Name
-		}
-		if len(recs) < passPage {
-			return all, nil
-		}
-	}
-}

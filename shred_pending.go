@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/embedvault/vault/storage"
@@ -26,33 +27,40 @@ type PendingShred struct {
 // PendingShreds returns the shreddings of this namespace that are waiting, or have
 // been interrupted.
 //
-// Errors: ErrNoStore; ErrClosed; the store's; ctx's.
+// Errors: ErrNoStore; ErrClosed; the store's; ctx's; ErrStoreCorrupt, with those that
+// can be read, if others can't.
 func (v *Vault) PendingShreds(ctx context.Context) ([]PendingShred, error) {
 	err := v.ready(ctx)
-	var notes []*shredNote
+	var all *shredNotes
 	if err == nil {
-		notes, err = v.pendingShreds(ctx)
+		all, err = v.pendingShreds(ctx)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("vault: pending shreds: %w", err)
 	}
-	pending := make([]PendingShred, len(notes))
-	for i, n := range notes {
+	pending := make([]PendingShred, len(all.notes))
+	for i, n := range all.notes {
 		pending[i] = PendingShred{
 			ID: n.ID, Match: n.Match, Actor: n.Actor, Reason: n.Reason,
 			RequestedAt: n.RequestedAt, DueAt: n.DueAt, Begun: n.Phase == shredShredding,
 		}
+	}
+	if err := all.err(); err != nil {
+		return pending, fmt.Errorf("vault: pending shreds: %w", err)
 	}
 	return pending, nil
 }
 
 // CancelShred cancels a shredding within its waiting period, by the ID of its receipt,
 // and enables the keys that it has disabled, and no others: what was disabled before
-// stays so, and so does what another pending shredding is to destroy. It may be
-// interrupted and called again. Each key is an event, key.enabled.
+// stays so, or was meanwhile by [Vault.Disable], and so does what another pending
+// shredding is to destroy. It may be interrupted and called again. Each key is an event, key.enabled.
 //
-// Errors: ErrNotFound if none with this ID is pending; ErrVersionConflict if it has
-// begun to destroy keys; ErrNoStore; ErrClosed; ErrEvent; the store's; ctx's.
+// Errors: ErrNotFound if none with this ID is pending; ErrStoreCorrupt if a pending
+// shredding can't be read that may be this one, or may be to destroy some of these
+// keys, which stay disabled; ErrVersionConflict if it has
+// begun to destroy keys; ErrInvalidOption in a transaction of the application's;
+// ErrNoStore; ErrClosed; ErrEvent; the store's; ctx's.
 func (v *Vault) CancelShred(ctx context.Context, id ID) error {
 	ctx, end, err := v.long(ctx)
 	if err != nil {
@@ -89,14 +97,17 @@ func (v *Vault) cancelShred(ctx context.Context, id ID) error {
 }
 
 func (v *Vault) findShred(ctx context.Context, id ID) (*shredNote, error) {
-	notes, err := v.pendingShreds(ctx)
+	all, err := v.pendingShreds(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range notes {
+	for _, n := range all.notes {
 		if n.ID == id {
 			return n, nil
 		}
+	}
+	if err := all.err(); err != nil { // it may be one of those
+		return nil, err
 	}
 	return nil, fmt.Errorf("%w: no shredding with this ID is pending", ErrNotFound)
 }
@@ -112,17 +123,22 @@ func (v *Vault) finishCancel(ctx context.Context, n *shredNote) error {
 // releaseFromShred enables the keys that a shredding has disabled; those that another
 // one wants are handed to it.
 func (v *Vault) releaseFromShred(ctx context.Context, n *shredNote) (int, error) {
-	others, err := v.pendingShreds(ctx)
+	all, err := v.pendingShreds(ctx)
 	if err != nil {
 		return 0, err
 	}
 	held := *n
 	held.Phase = shredHeld
-	return v.changeAll(ctx, n.Match, change{KeyEnabled, func(rec *storage.KeyRecord) bool {
+	var unsure atomic.Bool
+	done, err := v.changeAll(ctx, n.Match, change{KeyEnabled, func(rec *storage.KeyRecord) bool {
 		if !held.holds(rec) {
 			return false
 		}
-		for _, other := range others {
+		if all.unreadConcerns(rec) {
+			unsure.Store(true)
+			return false
+		}
+		for _, other := range all.notes {
 			if other.ID != n.ID && other.Phase != shredCancelling && rec.Context.Contains(other.Match) {
 				rec.StateChangedAt = other.RequestedAt
 				return true
@@ -130,6 +146,10 @@ func (v *Vault) releaseFromShred(ctx context.Context, n *shredNote) (int, error)
 		}
 		return enableRecord(rec)
 	}})
+	if err == nil && unsure.Load() {
+		err = fmt.Errorf("keys stay disabled that another shredding may be to destroy: %w", all.err())
+	}
+	return done, err
 }
 
 // RunShreds carries out what is due: shreddings whose waiting period is over, and
@@ -138,8 +158,9 @@ func (v *Vault) releaseFromShred(ctx context.Context, n *shredNote) (int, error)
 // in several processes at once. Events have the actor and the reason of who asked for
 // the shredding.
 //
-// Errors: ErrNoStore; ErrClosed; ErrEvent; the store's; ctx's. One that fails doesn't
-// keep it from the others.
+// Errors: ErrInvalidOption in a transaction of the application's; ErrNoStore;
+// ErrClosed; ErrEvent; the store's; ctx's. One that fails, or that can't be read,
+// doesn't keep it from the others.
 func (v *Vault) RunShreds(ctx context.Context) ([]ShredReceipt, error) {
 	ctx, end, err := v.long(ctx)
 	if err != nil {
@@ -154,12 +175,12 @@ func (v *Vault) RunShreds(ctx context.Context) ([]ShredReceipt, error) {
 }
 
 func (v *Vault) runShreds(ctx context.Context) (done []ShredReceipt, err error) {
-	notes, err := v.pendingShreds(ctx)
+	all, err := v.pendingShreds(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var errs []error
-	for _, n := range notes {
+	for _, n := range all.notes {
 		if ctx.Err() != nil {
 			return done, errors.Join(append(errs, context.Cause(ctx))...)
 		}
@@ -171,7 +192,7 @@ func (v *Vault) runShreds(ctx context.Context) (done []ShredReceipt, err error) 
 			errs = append(errs, fmt.Errorf("shredding %s: %w", n.ID, err))
 		}
 	}
-	return done, errors.Join(errs...)
+	return done, errors.Join(append(errs, all.err())...)
 }
 
 // runShred does what is to be done about one shredding now; the receipt is pending if

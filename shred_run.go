@@ -126,6 +126,7 @@ func (s *shredRun) destroy(ctx context.Context, keys []ShreddedKey) error {
 		}
 		return nil
 	})
+	s.v.forgetUnder(wrappingKeys(keys, func(key *ShreddedKey) (KeyID, Purpose) { return key.KeyID, key.Purpose }))
 	if s.lost == nil {
 		s.lost = unrecorded.err()
 	}

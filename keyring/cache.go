@@ -50,6 +50,8 @@ type freshness struct {
 	reloadAfter time.Duration // from loaded: when a key in use is reloaded in the background
 	state       instant       // its record was read
 	rereadAfter time.Duration // from state: when a key in use is reread in the background
+
+	ancestors *lineage // of a key under a parent; else nil
 }
 
 // Block returns the wrapped-key block to put into self-contained envelopes, or

@@ -262,6 +262,23 @@ const maxAncestors = keyctx.MaxPairs + 3
 func (f *freshness) under(parent *Key) {
 	p := parent.fresh.Load()
 	f.loaded, f.state = older(f.loaded, p.loaded), older(f.state, p.state)
+	f.ancestors = &lineage{parent.ID(), p.ancestors}
+}
+
+// lineage is a key's parent, and the parent's lineage.
+type lineage struct {
+	id keyctx.KeyID
+	up *lineage
+}
+
+// hasAny reports whether one of the keys is an ancestor.
+func (l *lineage) hasAny(ids map[keyctx.KeyID]bool) bool {
+	for ; l != nil; l = l.up {
+		if ids[l.id] {
+			return true
+		}
+	}
+	return false
 }
 
 // older returns the instant from which more time has passed, on each clock.

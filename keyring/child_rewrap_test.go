@@ -235,6 +235,26 @@ func TestRewrapWhileTheParentChanges(t *testing.T) {
 	w.wantUnder(t, second, v3.KeyID)
 }
 
+// A key isn't brought under a parent's version that was superseded since the pass
+// looked, and may be retired.
+func TestRewrapUnderTheNewestOnly(t *testing.T) {
+	w := newFamily(t)
+	first, second := active(t, w, user(1, 1)), active(t, w, user(1, 2))
+	v2 := w.rotateParent(t, tenant(1))
+	j := w.cousin(t).NewRewrapping(keyring.RewrapOptions{})
+	move := func(id keyctx.KeyID) {
+		t.Helper()
+		if did, err := j.Rewrap(t.Context(), w.record(t, id)); err != nil || did != keyring.RewrapMoved {
+			t.Fatalf("rewrapped %d: %v", did, err)
+		}
+	}
+	move(first)
+	w.wantUnder(t, first, v2)
+	v3 := w.rotateParent(t, tenant(1))
+	move(second)
+	w.wantUnder(t, second, v3)
+}
+
 // A record that is as old as the page that it was listed on: its parent is shredded
 // since, and it isn't under that any more.
 func TestRewrapOfARecordWhoseParentIsGone(t *testing.T) {

@@ -17,8 +17,8 @@ import (
 // create makes version version of the context's key: random bytes, wrapped,
 // the wrapping checked, the record stored. Only then is it put into the cache
 // and returned, with a reference for the caller. If the store already has that
-// version, made by a faster process, the error matches errOtherWasFaster and
-// nothing was changed.
+// version, made by a faster process, or its parent was shredded meanwhile, the error
+// matches errOtherWasFaster: look again.
 func (r *Keyring) create(ctx context.Context, s *slot, c Context, p keyctx.Purpose, version uint32) (*Key, error) {
 	start, at := time.Now(), r.clock.now()
 	key, err := randomKey(c.Hash, p, version)
@@ -36,9 +36,9 @@ func (r *Keyring) create(ctx context.Context, s *slot, c Context, p keyctx.Purpo
 	if err != nil {
 		return nil, err
 	}
+	parent, _ := keyctx.ParentOf(quorum, wrappings)
 	if r.cfg.Store != nil {
 		now := time.Now().UTC()
-		parent, _ := keyctx.ParentOf(quorum, wrappings)
 		err := r.cfg.Store.InsertKey(ctx, storage.KeyRecord{
 			KeyID: key.ID(), Context: r.full(c), ContextHash: c.Hash,
 			Purpose: p, Version: version, State: storage.StateActive,
@@ -62,6 +62,15 @@ func (r *Keyring) create(ctx context.Context, s *slot, c Context, p keyctx.Purpo
 	}
 	if err := r.emit(ctx, e); err != nil {
 		return nil, err
+	}
+	if !parent.IsZero() {
+		// Shredded or retired by who didn't see this child yet? Then nothing is to be
+		// sealed under it: it is superseded like any other under a dead parent.
+		if err := r.parentGone(ctx, parent); isTombstone(err) {
+			return nil, fmt.Errorf("%w: %v", errOtherWasFaster, err)
+		} else if err != nil {
+			return nil, fmt.Errorf("the parent of a new key: %w", err)
+		}
 	}
 	done = true
 	return r.keep(s, key, p, version, block, r.cfg.Store != nil, fresh), nil

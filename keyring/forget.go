@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/embedvault/vault/keyctx"
 	"github.com/embedvault/vault/storage"
@@ -36,6 +37,30 @@ func (c *cache) forget(context keyctx.Hash) {
 	for _, k := range *keys {
 		c.drop(k)
 	}
+}
+
+// ForgetUnder drops every cached key that is wrapped under one of these, or under what
+// is wrapped under them; what is being loaded, whatever it is, is not cached either.
+// Call it after the store was changed, not before. It looks at the whole cache.
+func (r *Keyring) ForgetUnder(ids map[keyctx.KeyID]bool) {
+	r.cache.slots.Range(func(hash, v any) bool {
+		if v.(*slot).mayBeUnder(ids) {
+			r.cache.forget(hash.(keyctx.Hash))
+		}
+		return true
+	})
+}
+
+// mayBeUnder reports whether the slot has, or may be about to have, a key under one of
+// these.
+func (s *slot) mayBeUnder(ids map[keyctx.KeyID]bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.flights) > 0 {
+		return true
+	}
+	keys := s.keys.Load()
+	return keys != nil && slices.ContainsFunc(*keys, func(k *Key) bool { return k.fresh.Load().ancestors.hasAny(ids) })
 }
 
 // heedPredecessor withdraws a new version whose predecessor was disabled while it

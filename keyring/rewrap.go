@@ -197,7 +197,7 @@ func (j *Rewrapping) carryOut(ctx context.Context, p plan) (partly bool, err err
 	if err != nil {
 		return false, fmt.Errorf("storing key %s wrapped anew: %w", rec.KeyID.Short(), err)
 	}
-	return partly, nil
+	return partly, j.heedParentOf(ctx, rec, p.rec)
 }
 
 // plan is what is to be done to a key.

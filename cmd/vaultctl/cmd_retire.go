@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -16,9 +17,13 @@ type retireOut struct {
 	Refused []failure `json:"refused"`
 }
 
+// defaultCacheTTL is how long a vault with the default configuration may go on sealing
+// under a key that was superseded.
+const defaultCacheTTL = 75 * time.Minute
+
 func (a *app) retireCommand() *cobra.Command {
 	var elsewhere, dryRun bool
-	var olderThan, activeTTL age
+	var olderThan, cacheTTL, activeTTL age
 	c := &cobra.Command{
 		Use:   "retire PAIR… --elsewhere-reencrypted",
 		Short: "Destroy superseded keys that nothing needs any more",
@@ -32,7 +37,8 @@ encrypted under them either, which the vault can't know.`,
 	f := c.Flags()
 	f.BoolVar(&elsewhere, "elsewhere-reencrypted", false, "nothing outside of the store is under superseded keys")
 	f.BoolVar(&dryRun, "dry-run", false, "count what would be done, and do nothing")
-	f.Var(&olderThan, "older-than", "only keys superseded longer ago; default 24h, or twice --active-key-ttl")
+	f.Var(&olderThan, "older-than", "only keys superseded longer ago; default 24h, or twice the longer of the next two")
+	f.Var(&cacheTTL, "cache-ttl", "the longest Cache.TTL + Cache.StaleIfUnavailable of the application's processes; default 1h15m")
 	f.Var(&activeTTL, "active-key-ttl", "the longest Cache.ActiveKeyTTL of the application's processes; default 1m")
 	return a.command(c, func(ctx context.Context, args []string) error {
 		match, err := needPairs(args)
@@ -42,7 +48,8 @@ encrypted under them either, which the vault can't know.`,
 		if !elsewhere {
 			return usage("retire destroys keys: say by --elsewhere-reencrypted that nothing outside of the store needs them")
 		}
-		n := needs{access: writing, cache: vault.CacheConfig{ActiveKeyTTL: time.Duration(activeTTL)}}
+		ttl := cmp.Or(time.Duration(cacheTTL), defaultCacheTTL)
+		n := needs{access: writing, cache: vault.CacheConfig{TTL: ttl, ActiveKeyTTL: time.Duration(activeTTL)}}
 		return a.with(ctx, n, func(s *session) error {
 			if err := s.mustMatch(ctx, match); err != nil {
 				return err

@@ -34,9 +34,9 @@ func (a *app) shredListCommand() *cobra.Command {
 	}
 	return a.command(c, func(ctx context.Context, _ []string) error {
 		return a.with(ctx, needs{access: reading}, func(s *session) error {
-			pending, err := s.PendingShreds(ctx)
-			if err != nil {
-				return err
+			pending, unread := s.PendingShreds(ctx) // one that can't be read doesn't hide the others
+			if len(pending) == 0 && unread != nil {
+				return unread
 			}
 			out := a.lines()
 			for _, p := range pending {
@@ -60,7 +60,7 @@ func (a *app) shredListCommand() *cobra.Command {
 					return err
 				}
 			}
-			return nil
+			return unread
 		})
 	})
 }
