@@ -195,9 +195,6 @@ func TestStressTwoMovers(t *testing.T) {
 
 // The clock of testing/synctest can't drive an any-of rewrap.
 func TestRegressionRewrapInABubble(t *testing.T) {
-	if testing.Short() {
-		t.Skip("hangs")
-	}
 	synctest.Test(t, func(t *testing.T) {
 		a, b, c := memkek.New("a"), memkek.New("b"), memkek.New("c")
 		w, m, id := moving(t, one(a))

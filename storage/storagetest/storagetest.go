@@ -50,13 +50,14 @@ const patience = 3 * time.Minute
 
 const largeEnvelope = 16 << 20
 
-// Run runs the suite, each check as a subtest.
+// Run runs the suite, each check as a subtest. Checks for which the harness has no
+// means are left out.
 func Run(t *testing.T, h Harness) {
 	for _, c := range checks {
+		if c.needs != nil && !c.needs(h) {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
-			if c.needs != nil && !c.needs(h) {
-				t.Skip("the harness doesn't offer what this check needs")
-			}
 			for _, failure := range runCheck(t, h, c, patience) {
 				t.Error(failure)
 			}
