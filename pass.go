@@ -18,6 +18,27 @@ import (
 // has come.
 const passPage = 200
 
+// maxPassPage is the same where they go fast.
+const maxPassPage = 1000
+
+// pageSize is how many keys a page has: so many that it takes about a second, of
+// which less is lost if the process dies.
+type pageSize struct {
+	n     int
+	begun time.Time
+}
+
+func (s *pageSize) begin() { s.begun = time.Now() }
+
+func (s *pageSize) end() {
+	switch took := time.Since(s.begun); {
+	case took < time.Second/2:
+		s.n = min(2*s.n, maxPassPage)
+	case took > 2*time.Second:
+		s.n = max(s.n/2, passPage)
+	}
+}
+
 // defaultConcurrency is how many keys or objects a pass works on at a time.
 const defaultConcurrency = 8
 

@@ -32,8 +32,10 @@ type RewrapOptions struct {
 	// driver can't tell versions, or whose options have changed, needs it.
 	Force bool
 
-	// Concurrency is how many keys are rewrapped at the same time. Default 8.
-	// Calls to one KEK are bounded by Config.KEKCalls too.
+	// Concurrency is how many keys are rewrapped at the same time, beside up to 500
+	// that wait to be written where the store takes many in one go (see
+	// [github.com/embedvault/vault/storage.KeyBatchUpdater]). Default 8. Calls to one
+	// KEK are bounded by Config.KEKCalls too.
 	Concurrency int
 
 	// RateLimit is how many keys a second are looked at, at most. Default: no
@@ -52,8 +54,8 @@ type RewrapOptions struct {
 	// ErrVersionConflict.
 	Job string
 
-	// Progress is called after every few hundred keys, on the caller's goroutine,
-	// with the counts so far. It must not close the vault, which waits for it.
+	// Progress is called after every few hundred keys, up to a thousand where they
+	// go fast, on the caller's goroutine, with the counts so far. It must not close the vault, which waits for it.
 	Progress func(RewrapReport)
 }
 
@@ -112,7 +114,7 @@ func (v *Vault) Rewrap(ctx context.Context, opts RewrapOptions) (RewrapReport, e
 	p := &rewrapPass{
 		v:    v,
 		opts: opts,
-		ring: v.ring.NewRewrapping(keyring.RewrapOptions{DryRun: opts.DryRun, Force: opts.Force}),
+		ring: v.ring.NewRewrapping(keyring.RewrapOptions{DryRun: opts.DryRun, Force: opts.Force, Concurrency: opts.Concurrency}),
 		pace: pacer{limit: opts.RateLimit},
 	}
 	if err := closedBy(ctx, p.run(ctx)); err != nil {
@@ -153,11 +155,13 @@ func (p *rewrapPass) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	size := pageSize{n: passPage}
 	for cursor := job.Cursor; ; {
+		size.begin()
 		page, err := p.v.cfg.Store.ListKeys(ctx, storage.KeyQuery{
 			Contexts: p.v.contexts(p.opts.Match, p.opts.All),
 			Cursor:   cursor,
-			Limit:    passPage,
+			Limit:    size.n,
 		})
 		if err != nil {
 			return fmt.Errorf("listing keys: %w", err)
@@ -168,6 +172,7 @@ func (p *rewrapPass) run(ctx context.Context) error {
 		if p.opts.Progress != nil {
 			p.opts.Progress(p.report)
 		}
+		size.end()
 		if cursor = page.Next; cursor == "" {
 			break
 		}
@@ -190,7 +195,8 @@ func (p *rewrapPass) run(ctx context.Context) error {
 // rewrapAll rewraps the keys of one page, several at a time. Its error is what
 // ends the pass.
 func (p *rewrapPass) rewrapAll(ctx context.Context, recs []storage.KeyRecord) error {
-	return each(ctx, recs, p.opts.Concurrency, &p.pace, func(ctx context.Context, rec storage.KeyRecord) error {
+	p.ring.Coming(len(recs))
+	return each(ctx, recs, p.ring.Together(), &p.pace, func(ctx context.Context, rec storage.KeyRecord) error {
 		did, err := p.ring.Rewrap(ctx, rec)
 		switch {
 		case errors.Is(err, ErrClosed):

@@ -253,7 +253,7 @@ func TestRewrapJobGoesOn(t *testing.T) {
 	pages := 0
 	first := job
 	first.Progress = func(r vault.RewrapReport) {
-		if pages++; pages == 3 {
+		if pages++; pages == 2 {
 			cancel()
 		}
 	}

@@ -17,6 +17,16 @@ const (
 	batchMax  = 100                  // items in one batch
 )
 
+// batchFull is how many items a batch need not wait for more after: as many as
+// there are keys at a time, or left.
+func (j *Rewrapping) batchFull() int {
+	n := batchMax
+	if coming := int(j.coming.Load()); coming > 0 && j.places != nil {
+		n = min(n, cap(j.places), coming)
+	}
+	return n
+}
+
 // batchKey is what the items of a batch have in common: the very Wrapper, and
 // not only its URI. A policy may give each context its own client, with its own
 // rights, to the same KEK.
@@ -102,7 +112,7 @@ func (j *Rewrapping) join(ctx context.Context, key batchKey, item kek.BatchItem,
 	c.items = append(c.items, item)
 	c.left = append(c.left, false)
 	c.waiting++
-	if len(c.items) == batchMax {
+	if len(c.items) >= j.batchFull() {
 		delete(j.batches, key)
 		close(c.full)
 	}

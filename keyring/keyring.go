@@ -118,8 +118,11 @@ type Hint struct{ slot atomic.Pointer[slot] }
 
 // Keyring is safe for concurrent use.
 type Keyring struct {
-	cfg   Config
-	tx    storage.TxTeller // nil: no transaction ever matters
+	cfg Config
+	tx  storage.TxTeller // nil: no transaction ever matters
+
+	batches storage.KeyBatchUpdater // nil: the store takes keys singly
+
 	clock clock
 	cache *cache
 
@@ -161,6 +164,7 @@ func New(root context.Context, cfg Config) (*Keyring, error) {
 	if cfg.Store != nil {
 		r.cfg.Store = watchedStore{cfg.Store}
 		r.tx, _ = cfg.Store.(storage.TxTeller)
+		r.batches, _ = cfg.Store.(storage.KeyBatchUpdater)
 	}
 	r.done, r.stop = context.WithCancel(root)
 	return r, nil

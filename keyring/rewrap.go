@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/embedvault/vault/kek"
@@ -27,13 +28,20 @@ const (
 type RewrapOptions struct {
 	DryRun bool // decide and change nothing
 	Force  bool // also what is current as far as can be told
+
+	// Concurrency is how many keys are worked on at a time, beside those that wait
+	// to be written together. 0: as many as there are calls.
+	Concurrency int
 }
 
 // Rewrapping wraps stored keys as the policy says now. It is safe for concurrent
 // use.
 type Rewrapping struct {
-	r    *Keyring
-	opts RewrapOptions
+	r      *Keyring
+	opts   RewrapOptions
+	places chan struct{} // nil: any number
+	swaps  *swapper      // nil: the store takes keys singly
+	coming atomic.Int64  // keys that are not yet past their KEKs
 
 	mu        sync.Mutex // guards what follows
 	primaries map[string]primary
@@ -53,7 +61,44 @@ const primaryFor = time.Minute
 // NewRewrapping returns a Rewrapping, which is good for as long as the keyring
 // is.
 func (r *Keyring) NewRewrapping(o RewrapOptions) *Rewrapping {
-	return &Rewrapping{r: r, opts: o, primaries: map[string]primary{}, parents: map[keyctx.Hash]newestParent{}, batches: map[batchKey]*batch{}}
+	j := &Rewrapping{r: r, opts: o, swaps: newSwapper(r), primaries: map[string]primary{}, parents: map[keyctx.Hash]newestParent{}, batches: map[batchKey]*batch{}}
+	if o.Concurrency > 0 {
+		j.places = make(chan struct{}, o.Concurrency)
+	}
+	return j
+}
+
+// Together is how many calls of Rewrap at a time are of use: where the store takes
+// many keys in one go, more than Concurrency, as those that wait to be written take
+// no place.
+func (j *Rewrapping) Together() int {
+	if j.swaps == nil {
+		return j.opts.Concurrency
+	}
+	return max(j.opts.Concurrency, storage.MaxKeyUpdates)
+}
+
+// Coming says that so many calls of Rewrap come now: a batch for a KMS need not wait
+// for more than those.
+func (j *Rewrapping) Coming(n int) { j.coming.Store(int64(n)) }
+
+// enter waits for a place; false if ctx ended.
+func (j *Rewrapping) enter(ctx context.Context) bool {
+	if j.places == nil {
+		return true
+	}
+	select {
+	case j.places <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (j *Rewrapping) leave() {
+	if j.places != nil {
+		<-j.places
+	}
 }
 
 // Rewrap wraps the key of a record under the KEKs that the policy chooses for
@@ -80,6 +125,11 @@ func (j *Rewrapping) Rewrap(ctx context.Context, rec storage.KeyRecord) (did Rew
 		return 0, ErrClosed
 	}
 	defer j.r.running.Done()
+	defer j.coming.Add(-1)
+	if !j.enter(ctx) {
+		return 0, ctx.Err()
+	}
+	defer j.leave()
 	for range 4 {
 		if did, err = j.rewrap(ctx, rec); err == nil || did != 0 {
 			return did, err
@@ -190,7 +240,7 @@ func (j *Rewrapping) carryOut(ctx context.Context, p plan) (partly bool, err err
 	rec := p.rec
 	rec.ParentID, _ = keyctx.ParentOf(p.choice.Quorum, wrappings)
 	rec.Quorum, rec.Wrappings, rec.RewrappedAt = p.choice.Quorum, wrappings, time.Now().UTC()
-	err = j.r.cfg.Store.UpdateKey(ctx, rec)
+	err = j.store(ctx, rec)
 	if errors.Is(err, storage.ErrVersionConflict) || errors.Is(err, storage.ErrNotFound) {
 		return false, errOvertaken
 	}
@@ -198,6 +248,19 @@ func (j *Rewrapping) carryOut(ctx context.Context, p plan) (partly bool, err err
 		return false, fmt.Errorf("storing key %s wrapped anew: %w", rec.KeyID.Short(), err)
 	}
 	return partly, j.heedParentOf(ctx, rec, p.rec)
+}
+
+// store replaces a record, along with others where the store takes many. What waits
+// for that gives its place to the next key.
+func (j *Rewrapping) store(ctx context.Context, rec storage.KeyRecord) error {
+	if j.swaps == nil {
+		return j.r.cfg.Store.UpdateKey(ctx, rec)
+	}
+	j.coming.Add(-1)
+	defer j.coming.Add(1)
+	j.leave()
+	defer j.enter(context.Background()) // the others leave theirs without it
+	return j.swaps.update(ctx, rec)
 }
 
 // plan is what is to be done to a key.

@@ -386,14 +386,34 @@ func (s *racingStore) UpdateKey(ctx context.Context, rec storage.KeyRecord) erro
 	return s.Store.UpdateKey(ctx, rec)
 }
 
+func (s *racingStore) UpdateKeys(ctx context.Context, recs []storage.KeyRecord) []error {
+	if f := s.before; f != nil {
+		s.before = nil
+		f(recs[0])
+	}
+	return s.Store.UpdateKeys(ctx, recs)
+}
+
+// singly is a store that takes keys one by one.
+type singly struct{ storage.Store }
+
 // What another process writes meanwhile is not overwritten: not a shredding, not a
 // state, not its own rewrap.
 func TestRewrapOverwritesNothing(t *testing.T) {
+	t.Run("singly", func(t *testing.T) {
+		rewrapOverwritesNothing(t, func(s storage.Store) storage.Store { return singly{s} })
+	})
+	t.Run("together", func(t *testing.T) {
+		rewrapOverwritesNothing(t, func(s storage.Store) storage.Store { return s })
+	})
+}
+
+func rewrapOverwritesNothing(t *testing.T, as func(storage.Store) storage.Store) {
 	a, b := memkek.New("a"), memkek.New("b")
 	m := new(movable)
 	m.set(one(a))
 	store := &racingStore{Store: memstore.New()}
-	w := newWorldOn(t, nil, store.Store, withPolicy(m), func(c *keyring.Config) { c.Store = store })
+	w := newWorldOn(t, nil, store.Store, withPolicy(m), func(c *keyring.Config) { c.Store = as(store) })
 	id := active(t, w, tenant(1))
 	m.set(one(b))
 	store.before = func(storage.KeyRecord) { w.change(t, tenant(1), shred) }
@@ -405,7 +425,7 @@ func TestRewrapOverwritesNothing(t *testing.T) {
 	m = new(movable)
 	m.set(one(a))
 	store = &racingStore{Store: memstore.New()}
-	w = newWorldOn(t, nil, store.Store, withPolicy(m), func(c *keyring.Config) { c.Store = store })
+	w = newWorldOn(t, nil, store.Store, withPolicy(m), func(c *keyring.Config) { c.Store = as(store) })
 	id = active(t, w, tenant(1))
 	m.set(one(b))
 	store.before = func(rec storage.KeyRecord) {

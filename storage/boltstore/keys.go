@@ -114,31 +114,46 @@ func (s *Store) InsertKey(ctx context.Context, rec storage.KeyRecord) error {
 // changes.
 func (s *Store) UpdateKey(ctx context.Context, rec storage.KeyRecord) error {
 	return s.update(ctx, "update key", 0, func(t *tx) error {
-		if err := rec.Validate(); err != nil {
-			return err
-		}
-		old, err := t.keyAtRevision(rec.KeyID, rec.Revision)
+		u, err := t.planKey(rec)
 		if err != nil {
 			return err
 		}
-		next := rec
-		next.Context, next.ContextHash = old.Context, old.ContextHash
-		next.Purpose, next.Version, next.CreatedAt = old.Purpose, old.Version, old.CreatedAt
-		next.Revision = old.Revision + 1
-		value, err := storage.AppendKeyRecord(nil, next)
-		if err != nil {
-			return err
-		}
-		if next.ParentID != old.ParentID {
-			if !old.ParentID.IsZero() {
-				t.indexDelete(parentKey(&old))
-			}
-			if !next.ParentID.IsZero() {
-				t.indexPut(parentKey(&next), nothing)
-			}
-		}
-		return t.put(bucketKeys, keyKey(next.ContextHash, next.Purpose, next.Version), value)
+		return t.replaceKey(u)
 	})
+}
+
+// keyUpdate is one record that replaces another.
+type keyUpdate struct {
+	old, next storage.KeyRecord
+	value     []byte // of next
+}
+
+// planKey checks all that can refuse an UpdateKey, and writes nothing.
+func (t *tx) planKey(rec storage.KeyRecord) (u keyUpdate, err error) {
+	if err := rec.Validate(); err != nil {
+		return u, err
+	}
+	if u.old, err = t.keyAtRevision(rec.KeyID, rec.Revision); err != nil {
+		return u, err
+	}
+	u.next = rec
+	u.next.Context, u.next.ContextHash = u.old.Context, u.old.ContextHash
+	u.next.Purpose, u.next.Version, u.next.CreatedAt = u.old.Purpose, u.old.Version, u.old.CreatedAt
+	u.next.Revision = u.old.Revision + 1
+	u.value, err = storage.AppendKeyRecord(nil, u.next)
+	return u, err
+}
+
+func (t *tx) replaceKey(u keyUpdate) error {
+	if u.next.ParentID != u.old.ParentID {
+		if !u.old.ParentID.IsZero() {
+			t.indexDelete(parentKey(&u.old))
+		}
+		if !u.next.ParentID.IsZero() {
+			t.indexPut(parentKey(&u.next), nothing)
+		}
+	}
+	return t.put(bucketKeys, keyKey(u.next.ContextHash, u.next.Purpose, u.next.Version), u.value)
 }
 
 // DeleteKey implements [storage.KeyStore].

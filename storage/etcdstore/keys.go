@@ -132,28 +132,33 @@ func (s *Store) UpdateKey(ctx context.Context, rec storage.KeyRecord) error {
 		if err != nil {
 			return nil, err
 		}
-		old, next := k.rec, rec
-		next.Context, next.ContextHash = old.Context, old.ContextHash
-		next.Purpose, next.Version, next.CreatedAt = old.Purpose, old.Version, old.CreatedAt
-		next.Revision = old.Revision + 1
-		value, err := storage.AppendKeyRecord(nil, next)
-		if err != nil {
-			return nil, err
-		}
 		w := newWrites()
-		w.expect(k.key, k.revision)
-		w.put(k.key, string(value))
-		if next.ParentID != old.ParentID {
-			if !old.ParentID.IsZero() {
-				w.del(s.parentKey(&old))
-			}
-			if !next.ParentID.IsZero() {
-				w.put(s.parentKey(&next), "")
-			}
-		}
-		return w, nil
+		return w, s.replaceKey(w, k, rec)
 	})
 	return err
+}
+
+// replaceKey adds to w what replaces a key's record.
+func (s *Store) replaceKey(w *writes, k *keyRow, rec storage.KeyRecord) error {
+	old, next := k.rec, rec
+	next.Context, next.ContextHash = old.Context, old.ContextHash
+	next.Purpose, next.Version, next.CreatedAt = old.Purpose, old.Version, old.CreatedAt
+	next.Revision = old.Revision + 1
+	value, err := storage.AppendKeyRecord(nil, next)
+	if err != nil {
+		return err
+	}
+	w.expect(k.key, k.revision)
+	w.put(k.key, string(value))
+	if next.ParentID != old.ParentID {
+		if !old.ParentID.IsZero() {
+			w.del(s.parentKey(&old))
+		}
+		if !next.ParentID.IsZero() {
+			w.put(s.parentKey(&next), "")
+		}
+	}
+	return nil
 }
 
 // DeleteKey implements [storage.KeyStore].

@@ -18,6 +18,7 @@ type broken struct {
 	latestKey       func(ctx context.Context, h keyctx.Hash, p keyctx.Purpose) (storage.KeyRecord, error)
 	insertKey       func(ctx context.Context, r storage.KeyRecord) error
 	updateKey       func(ctx context.Context, r storage.KeyRecord) error
+	updateKeys      func(ctx context.Context, rs []storage.KeyRecord) []error
 	deleteKey       func(ctx context.Context, id keyctx.KeyID, revision uint64) error
 	listKeys        func(ctx context.Context, q storage.KeyQuery) (storage.KeyPage, error)
 	putObject       func(ctx context.Context, r storage.ObjectRecord, g storage.PutGuard) (storage.ObjectRecord, error)
@@ -40,7 +41,7 @@ func newBroken() *broken {
 	m := memstore.New()
 	return &broken{
 		Store: m, ping: m.Ping,
-		getKey: m.GetKey, latestKey: m.LatestKey, insertKey: m.InsertKey, updateKey: m.UpdateKey, deleteKey: m.DeleteKey, listKeys: m.ListKeys,
+		getKey: m.GetKey, latestKey: m.LatestKey, insertKey: m.InsertKey, updateKey: m.UpdateKey, updateKeys: m.UpdateKeys, deleteKey: m.DeleteKey, listKeys: m.ListKeys,
 		putObject: m.PutObject, getObject: m.GetObject, getObjects: m.GetObjects, deleteObject: m.DeleteObject,
 		listObjects: m.ListObjects, listVersions: m.ListVersions, deleteExpired: m.DeleteExpired,
 		replaceEnvelope: m.ReplaceEnvelope, countByKey: m.CountByKey, listByKey: m.ListByKey, importVersion: m.ImportVersion,
@@ -63,6 +64,10 @@ func (b *broken) InsertKey(ctx context.Context, r storage.KeyRecord) error {
 }
 func (b *broken) UpdateKey(ctx context.Context, r storage.KeyRecord) error {
 	return b.updateKey(ctx, r)
+}
+
+func (b *broken) UpdateKeys(ctx context.Context, rs []storage.KeyRecord) []error {
+	return b.updateKeys(ctx, rs)
 }
 
 func (b *broken) DeleteKey(ctx context.Context, id keyctx.KeyID, revision uint64) error {

@@ -20,7 +20,7 @@ type mutant struct {
 	harness  func(h *Harness)
 }
 
-var mutants = slices.Concat(keyMutants, objectMutants, expiryMutants, listMutants, forgedMutants, otherMutants)
+var mutants = slices.Concat(keyMutants, keyBatchMutants, objectMutants, expiryMutants, listMutants, forgedMutants, otherMutants)
 
 // pause gives others the time to come between.
 func pause() { runtime.Gosched(); time.Sleep(time.Millisecond) }

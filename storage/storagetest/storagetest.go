@@ -8,7 +8,9 @@
 //		})
 //	}
 //
-// The suite is itself tested against stores that break one promise each.
+// Stores that have them are also held to what the optional interfaces of package
+// storage promise. The suite is itself tested against stores that break one promise
+// each.
 package storagetest
 
 import (
@@ -84,6 +86,10 @@ var checks = []check{
 	{name: "KeyUpdate", run: checkKeyUpdate},
 	{name: "KeyUpdateRace", run: checkKeyUpdateRace},
 	{name: "KeyDelete", run: checkKeyDelete},
+	{name: "KeyBatch", run: checkKeyBatch},
+	{name: "KeyBatchRefused", run: checkKeyBatchRefused},
+	{name: "KeyBatchFull", run: checkKeyBatchFull},
+	{name: "KeyBatchRace", run: checkKeyBatchRace},
 	{name: "KeyInvalid", run: checkKeyInvalid},
 	{name: "KeyList", run: checkKeyList},
 	{name: "KeyListPaging", run: checkKeyListPaging},

@@ -45,8 +45,10 @@ var casts = map[string]string{
 	"text":  "text",
 	"time":  "timestamptz",
 	"id":    "uuid",
-	"texts": "text::text[]",  // see textList
-	"blobs": "text::bytea[]", // see blobList
+	"texts": "text::text[]",   // see textList
+	"blobs": "text::bytea[]",  // see blobList
+	"ints":  "text::bigint[]", // see anyList
+	"times": "text::timestamptz[]",
 }
 
 // forUpdate locks the rows that a SELECT finds, and reads their newest state.

@@ -120,11 +120,15 @@ func (s *Store) UpdateKey(ctx context.Context, rec storage.KeyRecord) error {
 	if err != nil {
 		return s.fail(ctx, op, err)
 	}
-	// From state on, without created_at.
-	args = []any{rec.KeyID[:], int64(rec.Revision), args[4], args[5], args[6], args[7], args[9], args[10]}
+	args = swapArgs(&rec, args)
 	return s.keys(ctx, op, true, func(q Session) error {
 		return s.swap(ctx, q, s.st.updateKey, s.st.keyRevision, args, rec.KeyID[:], rec.Revision)
 	})
+}
+
+// swapArgs are the parameters of updateKey: from state on, without created_at.
+func swapArgs(rec *storage.KeyRecord, args []any) []any {
+	return []any{rec.KeyID[:], int64(rec.Revision), args[4], args[5], args[6], args[7], args[9], args[10]}
 }
 
 // DeleteKey implements [storage.KeyStore].

@@ -9,6 +9,7 @@ type statements struct {
 	getKey, latestKey, insertKey                 stmt
 	insertKeyBeside                              stmt // PostgreSQL only
 	updateKey, deleteKey, keyRevision            stmt
+	updateKeys, keyRevisions                     stmt // PostgreSQL only
 	getSystem, insertSystem, updateSystem        stmt
 	deleteSystem, systemRevision                 stmt
 	get                                          [8]stmt // by getIndex
@@ -79,6 +80,10 @@ func (l lang) keyStatements(s *statements) {
 	state_changed_at = {6 time}, rewrapped_at = {7 time}, revision = revision + 1 WHERE key_id = {0 bytes} AND revision = {1 int}`)
 	s.deleteKey = c("DELETE FROM {keys} WHERE key_id = {0 bytes} AND revision = {1 int}")
 	s.keyRevision = c("SELECT revision FROM {keys} WHERE key_id = {0 bytes}")
+	if l.Dialect == PostgreSQL {
+		s.updateKeys = c(updateKeysPostgres)
+		s.keyRevisions = c("SELECT key_id, revision FROM {keys} WHERE key_id = ANY({0 blobs})")
+	}
 }
 
 func (l lang) objectStatements(s *statements) {
