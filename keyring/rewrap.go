@@ -125,13 +125,14 @@ func (j *Rewrapping) Rewrap(ctx context.Context, rec storage.KeyRecord) (did Rew
 		return 0, ErrClosed
 	}
 	defer j.r.running.Done()
-	defer j.coming.Add(-1)
+	past := sync.OnceFunc(func() { j.coming.Add(-1) })
+	defer past()
 	if !j.enter(ctx) {
 		return 0, ctx.Err()
 	}
 	defer j.leave()
 	for range 4 {
-		if did, err = j.rewrap(ctx, rec); err == nil || did != 0 {
+		if did, err = j.rewrap(ctx, rec, past); err == nil || did != 0 {
 			return did, err
 		}
 		if j.r.done.Err() != nil {
@@ -176,8 +177,9 @@ func (r *Keyring) begin() bool {
 // wrapped.
 var errOvertaken = errors.New("overtaken by another change")
 
-// rewrap does it once. A driver that panics must not take the process down.
-func (j *Rewrapping) rewrap(ctx context.Context, rec storage.KeyRecord) (did Rewrapped, err error) {
+// rewrap does it once, and calls past when it is past the KEKs. A driver that panics
+// must not take the process down.
+func (j *Rewrapping) rewrap(ctx context.Context, rec storage.KeyRecord, past func()) (did Rewrapped, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			did, err = 0, fmt.Errorf("rewrapping key %s: %w: %s", rec.KeyID.Short(), kek.ErrUnavailable, panicText(p))
@@ -196,7 +198,7 @@ func (j *Rewrapping) rewrap(ctx context.Context, rec storage.KeyRecord) (did Rew
 	case err == nil:
 		did = RewrapMoved
 		var partly bool
-		if partly, err = j.carryOut(ctx, p); partly {
+		if partly, err = j.carryOut(ctx, p, past); partly {
 			did = RewrapPartly
 		}
 	}
@@ -225,7 +227,7 @@ func (j *Rewrapping) rewrap(ctx context.Context, rec storage.KeyRecord) (did Rew
 
 // carryOut wraps the key as the plan says and stores it, if the policy still
 // says the same.
-func (j *Rewrapping) carryOut(ctx context.Context, p plan) (partly bool, err error) {
+func (j *Rewrapping) carryOut(ctx context.Context, p plan, past func()) (partly bool, err error) {
 	wrappings, partly, err := j.wrappings(ctx, p)
 	if err != nil {
 		return false, fmt.Errorf("rewrapping key %s of context %s: %w", p.rec.KeyID.Short(), p.c.Hash.Short(), err)
@@ -240,6 +242,7 @@ func (j *Rewrapping) carryOut(ctx context.Context, p plan) (partly bool, err err
 	rec := p.rec
 	rec.ParentID, _ = keyctx.ParentOf(p.choice.Quorum, wrappings)
 	rec.Quorum, rec.Wrappings, rec.RewrappedAt = p.choice.Quorum, wrappings, time.Now().UTC()
+	past()
 	err = j.store(ctx, rec)
 	if errors.Is(err, storage.ErrVersionConflict) || errors.Is(err, storage.ErrNotFound) {
 		return false, errOvertaken
@@ -256,8 +259,6 @@ func (j *Rewrapping) store(ctx context.Context, rec storage.KeyRecord) error {
 	if j.swaps == nil {
 		return j.r.cfg.Store.UpdateKey(ctx, rec)
 	}
-	j.coming.Add(-1)
-	defer j.coming.Add(1)
 	j.leave()
 	defer j.enter(context.Background()) // the others leave theirs without it
 	return j.swaps.update(ctx, rec)

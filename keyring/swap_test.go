@@ -52,6 +52,12 @@ func (s *batchStore) UpdateKeys(ctx context.Context, recs []storage.KeyRecord) [
 	return results
 }
 
+func (s *batchStore) isWriting() keyctx.KeyID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writing
+}
+
 // crowd is many keys whose rewraps are under way at the same time: one is being
 // written, all others are ready and wait.
 type crowd struct {
@@ -224,10 +230,11 @@ func TestRewrapLeavesABatch(t *testing.T) {
 			synctest.Wait()
 		}
 		leaver := 0
-		if c.store.writing == c.ids[0] {
+		if c.store.isWriting() == c.ids[0] {
 			leaver = 1
 		}
 		c.cancels[leaver]()
+		synctest.Wait() // it has left
 		c.finish()
 		for i, id := range c.ids {
 			want := int64(2)
@@ -279,7 +286,7 @@ func TestRewrapBatchDoesNotWaitForNobody(t *testing.T) {
 		b := memkek.New("b")
 		m.set(one(b))
 		for i := range 8 {
-			active(t, w, tenant(i))
+			active(t, w, tenant(10+i))
 		}
 		b.Rotate()
 		j := w.NewRewrapping(keyring.RewrapOptions{Concurrency: 4})
@@ -287,7 +294,7 @@ func TestRewrapBatchDoesNotWaitForNobody(t *testing.T) {
 		start := time.Now()
 		var wg sync.WaitGroup
 		for i := range 8 {
-			rec, err := w.store.LatestKey(t.Context(), tenant(i).Hash, data)
+			rec, err := w.store.LatestKey(t.Context(), tenant(10+i).Hash, data)
 			wantErr(t, err, nil)
 			wg.Go(func() { _, _ = j.Rewrap(t.Context(), rec) })
 		}
