@@ -129,7 +129,10 @@ func (k *KEK) Check(ctx context.Context) (kek.Status, error) {
 }
 
 // WrappedVersion implements [kek.VersionTeller]: the Tink ID, in decimal, of the
-// key of the keyset that wrapped it. What another AEAD wrapped tells nothing.
+// key that wrapped it, also if that is not in the keyset, so that a rewrap finds out
+// that it is lost rather than take it for current. Where the keyset has keys whose
+// ciphertexts have no prefix, only keys that are there are told. What another AEAD
+// wrapped tells nothing.
 func (k *KEK) WrappedVersion(wrapped []byte) string {
 	if len(wrapped) < 2 || wrapped[0] != format {
 		return ""

@@ -27,6 +27,7 @@ type keys struct {
 	primary uint32
 	ids     map[uint32]bool  // of all keys
 	enabled map[[5]byte]bool // Tink's prefixes of ciphertexts, and whether their key is enabled
+	raw     bool             // some keys' ciphertexts have no prefix
 	stamp   fs.FileInfo      // of the file, if it came from one
 }
 
@@ -76,6 +77,8 @@ func newKeys(handle *keyset.Handle) (k *keys, err error) {
 		k.ids[key.GetKeyId()] = true
 		if prefix, ok := prefixOf(key); ok {
 			k.enabled[prefix] = key.GetStatus() == tinkpb.KeyStatusType_ENABLED
+		} else {
+			k.raw = true
 		}
 	}
 	if k.aead, err = aead.New(handle); err != nil {

@@ -90,9 +90,15 @@ func (l *local) check(ctx context.Context) (kek.Status, error) {
 	return kek.Status{Usable: true, PrimaryVersion: strconv.FormatUint(uint64(k.primary), 10)}, nil
 }
 
+// version tells the ID also of a key that isn't in the keyset: it is in none any
+// more, or another process has added it. Where some keys' ciphertexts have no prefix
+// only those of known keys are told from them.
 func (l *local) version(ciphertext []byte) string {
-	if there, _ := l.keys.Load().named(ciphertext); !there {
-		return "" // of a key that isn't known yet, or one without a prefix
+	k := l.keys.Load()
+	there, _ := k.named(ciphertext)
+	prefixed := len(ciphertext) > 5 && ciphertext[0] <= 1 // 0 of CRUNCHY and LEGACY, 1 of TINK
+	if !there && (k.raw || !prefixed) {
+		return ""
 	}
 	return strconv.FormatUint(uint64(binary.BigEndian.Uint32(ciphertext[1:])), 10)
 }

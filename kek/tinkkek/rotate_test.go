@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/embedvault/vault/kek/tinkkek"
+	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 )
@@ -187,4 +188,34 @@ func TestUnwrapUnderRotation(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
+}
+
+// What another keyset wrapped tells so, unless it might be of a key without a prefix.
+func TestVersionOfAReplacedKeyset(t *testing.T) {
+	dir := t.TempDir()
+	was := must(tinkkek.LoadOrCreate(filepath.Join(dir, "was.json")))(t)
+	lost := wrap(t, was, secret())
+	id := must(was.Check(t.Context()))(t).PrimaryVersion
+	k := must(tinkkek.LoadOrCreate(filepath.Join(dir, "new.json")))(t)
+	if got := k.WrappedVersion(lost); got != id || got == must(k.Check(t.Context()))(t).PrimaryVersion {
+		t.Errorf("version %q, want %q", got, id)
+	}
+	for _, none := range [][]byte{nil, {1}, lost[:6], append([]byte{2}, lost[1:]...), append([]byte{1, 2}, lost[2:]...)} {
+		if got := k.WrappedVersion(none); got != "" {
+			t.Errorf("%d bytes that are no wrapping are of version %q", len(none), got)
+		}
+	}
+
+	m := keyset.NewManager()
+	template := aead.AES256CTRHMACSHA256KeyTemplate()
+	ok(t, m.SetPrimary(must(m.Add(template))(t)))
+	template.OutputPrefixType = 3 // RAW
+	must(m.Add(template))(t)
+	mixed := must(tinkkek.New(must(m.Handle())(t), tinkkek.Options{}))(t)
+	if got := mixed.WrappedVersion(lost); got != "" {
+		t.Errorf("version %q, which may be a key's without a prefix", got)
+	}
+	if got := mixed.WrappedVersion(wrap(t, mixed, secret())); got != must(mixed.Check(t.Context()))(t).PrimaryVersion {
+		t.Errorf("version %q of its own", got)
+	}
 }
