@@ -579,8 +579,28 @@ func TestStats(t *testing.T) {
 			t.Errorf("%v: %+v", fault, after)
 		}
 	}
+	if k := v.Stats().KEKs["mem:test"]; k.Slowest <= 0 || k.Slowest > k.Time {
+		t.Errorf("the slowest call took %v of %v", k.Slowest, k.Time)
+	}
 	v.Stats().KEKs["mem:test"] = vault.KEKStats{} // the caller's own
 	if v.Stats().KEKs["mem:test"].Wraps == 0 {
 		t.Error("the map is shared")
 	}
+}
+
+// Calls are counted by how long they took.
+func TestStatsLatencies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := vaulttest.New(t)
+		bounds := vault.KEKLatencyBounds()
+		took := append([]time.Duration{0}, bounds[:]...)
+		for i, d := range append(took, bounds[3]+1) {
+			v.KEK.SetLatency(d)
+			ok(t, v.VerifyKEK(t.Context(), vault.KeyContext{"organization_id": fmt.Sprint(i)})) // a wrap and an unwrap
+		}
+		k := v.Stats().KEKs["mem:test"]
+		if want := [5]uint64{4, 2, 2, 2, 2}; k.Took != want || k.Slowest != bounds[3]+1 {
+			t.Errorf("took %v, want %v; the slowest %v", k.Took, want, k.Slowest)
+		}
+	})
 }

@@ -193,7 +193,17 @@ type KEKStats struct {
 	Denied, Unavailable, Corrupt uint64        // errors by class
 	Rejected                     uint64        // calls that were not made, because the KEK has not been answering
 	Time                         time.Duration // spent in calls, in all
+	Slowest                      time.Duration // the longest call
+
+	// Took counts calls by how long they took: up to each of [KEKLatencyBounds], and
+	// longer. Each call is counted once, and a batch of keys is one; so are the calls
+	// that ask for a KEK's newest version.
+	Took [5]uint64
 }
+
+// KEKLatencyBounds returns the upper bounds of [KEKStats].Took but the last, which has
+// none.
+func KEKLatencyBounds() [4]time.Duration { return keyring.LatencyBounds() }
 
 // Calls returns the number of calls that were made.
 func (s KEKStats) Calls() uint64 { return s.Wraps + s.Unwraps + s.Rewraps }

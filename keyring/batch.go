@@ -143,7 +143,7 @@ func (j *Rewrapping) run(key batchKey, c *batch, state *kekState) {
 	}
 	results, err := pass(c.ctx, &state.gate, func(ctx context.Context) ([]kek.BatchResult, error) {
 		begun := time.Now()
-		defer func() { state.nanos.Add(int64(time.Since(begun))) }()
+		defer func() { state.observe(time.Since(begun)) }()
 		for range items {
 			state.count(key.ask)
 		}

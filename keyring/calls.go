@@ -18,7 +18,7 @@ type kekState struct {
 
 	wraps, unwraps, rewraps                atomic.Uint64
 	denied, unavailable, corrupt, rejected atomic.Uint64
-	nanos                                  atomic.Int64
+	latency
 }
 
 // Of KEKs that haven't been called for a while the keyring forgets what it knows,
@@ -113,7 +113,7 @@ func (r *Keyring) call(ctx context.Context, w kek.Wrapper, ask string, b kek.Bin
 	out, err := pass(ctx, &state.gate, func(ctx context.Context) ([]byte, error) {
 		state.count(ask)
 		begun := time.Now()
-		defer func() { state.nanos.Add(int64(time.Since(begun))) }()
+		defer func() { state.observe(time.Since(begun)) }()
 		private := b
 		private.Context = b.Context.Clone() // drivers are others' code, and several may run at once
 		return f(ctx, private)
@@ -249,6 +249,8 @@ type KEKStats struct {
 	Denied, Unavailable, Corrupt uint64        // errors by class
 	Rejected                     uint64        // calls that were not made, because the KEK has not been answering
 	Time                         time.Duration // spent in calls, in all
+	Slowest                      time.Duration // the longest call
+	Took                         [5]uint64     // calls by how long they took, see [LatencyBounds]; a batch is one
 }
 
 // Stats returns the keyring's counters. It walks the cache.
@@ -261,6 +263,7 @@ func (r *Keyring) Stats() Stats {
 			Wraps: c.wraps.Load(), Unwraps: c.unwraps.Load(), Rewraps: c.rewraps.Load(),
 			Denied: c.denied.Load(), Unavailable: c.unavailable.Load(), Corrupt: c.corrupt.Load(),
 			Rejected: c.rejected.Load(), Time: time.Duration(c.nanos.Load()),
+			Slowest: time.Duration(c.slowest.Load()), Took: c.tookUpTo(),
 		}
 		return true
 	})
