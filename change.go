@@ -149,7 +149,15 @@ func belongs(rec storage.KeyRecord, filter storage.ContextFilter) error {
 func (v *Vault) changeKey(ctx context.Context, rec storage.KeyRecord, ch change) (changed bool, err error) {
 	o := v.begin(ctx, ch.name, keyring.Context{Hash: rec.ContextHash, Pairs: rec.Context.WithoutNamespace()})
 	o.key(rec.KeyID)
-	changed, err = v.swapKey(ctx, rec, ch.apply)
+	state := rec.State
+	changed, err = v.swapKey(ctx, rec, func(rec *storage.KeyRecord) bool {
+		change := ch.apply(rec)
+		state = rec.State
+		return change
+	})
+	if changed && ch.name == KeyEnabled && state == storage.StateDisabled {
+		o.change(func(e *Event) { e.Name = KeyDisabled }) // now by another shredding
+	}
 	if changed || err != nil {
 		v.ring.Forget(rec.ContextHash) // also if it is not known whether it was written
 	}

@@ -30,7 +30,7 @@ const (
 	KeyCreated         EventName = "key.created"
 	KeyRotated         EventName = "key.rotated"   // a new version was made; or Rotate failed
 	KeyRewrapped       EventName = "key.rewrapped" // Rewrap wrapped a key anew, or could not
-	KeyDisabled        EventName = "key.disabled"  // Disable, or the waiting period of Shred
+	KeyDisabled        EventName = "key.disabled"  // Disable, or the waiting period of Shred; also one that takes over from another
 	KeyEnabled         EventName = "key.enabled"   // Enable, CancelShred
 	KeyShredded        EventName = "key.shredded"
 	KeyRetired         EventName = "key.retired" // RetireKeys: shredded, after its data moved to a newer one

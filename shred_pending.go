@@ -54,7 +54,8 @@ func (v *Vault) PendingShreds(ctx context.Context) ([]PendingShred, error) {
 // CancelShred cancels a shredding within its waiting period, by the ID of its receipt,
 // and enables the keys that it has disabled, and no others: what was disabled before
 // stays so, or was meanwhile by [Vault.Disable], and so does what another pending
-// shredding is to destroy. It may be interrupted and called again. Each key is an event, key.enabled.
+// shredding is to destroy. It may be interrupted and called again. Each key is an
+// event, key.enabled; or key.disabled, where another shredding takes it over.
 //
 // Errors: ErrNotFound if none with this ID is pending; ErrStoreCorrupt if a pending
 // shredding can't be read that may be this one, or may be to destroy some of these

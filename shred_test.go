@@ -192,8 +192,13 @@ func TestCancelShredEnablesOnlyItsOwn(t *testing.T) {
 		time.Sleep(time.Second)
 		ofUser2 := must(v.Shred(t.Context(), kcs[2], vault.ShredOptions{After: 10 * time.Hour}))(t)
 		wantErr(t, v.CancelShred(t.Context(), vault.ID{1}), vault.ErrNotFound)
+		enabled, disabled := len(v.Events(vault.KeyEnabled)), len(v.Events(vault.KeyDisabled))
 		ok(t, v.CancelShred(t.Context(), r.ID))
 		wantErr(t, v.CancelShred(t.Context(), r.ID), vault.ErrNotFound)
+		// What the other shredding takes over stays disabled, and its event says so.
+		if e, d := v.Events(vault.KeyEnabled)[enabled:], v.Events(vault.KeyDisabled)[disabled:]; len(e) != 2 || len(d) != 1 || d[0].ContextHash != hashIn(t, kcs[2], "") {
+			t.Errorf("the cancellation enabled %v and disabled %v", e, d)
+		}
 
 		must(v.Decrypt(t.Context(), orgA, sealed, nil))(t)
 		wantStates(t, v.Vault, userA, "1 disabled")  // by someone else, before
