@@ -42,6 +42,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if dir := os.Getenv(moveDir); dir != "" {
+		if err := moveChild(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if dir := os.Getenv(crashDir); dir != "" {
 		if err := crashChild(dir, os.Getenv(crashDir+"_ROUND")); err != nil {
 			fmt.Fprintln(os.Stderr, err)

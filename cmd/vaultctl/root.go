@@ -60,8 +60,8 @@ contains" the pairs is meant the help says so.
 Exit codes: 0 done; 1 failed; 2 the command line is wrong and nothing was done;
 3 incomplete: some of it was done, run it again.
 
-With --json each command writes one JSON object to stdout ("keys" and "objects" one a
-line), an error is {"error": …, "exit_code": …} on stderr, and progress one line
+With --json each command writes one JSON object to stdout ("keys", "objects" and "jobs"
+one a line), an error is {"error": …, "exit_code": …} on stderr, and progress one line
 {"progress": …} there. Fields are added and never renamed.`
 
 // root returns the tree of commands.
@@ -77,7 +77,7 @@ func (a *app) root() *cobra.Command {
 	a.globalFlags(root)
 	root.AddCommand(
 		a.inspectCommand(), a.keysCommand(), a.objectsCommand(),
-		a.rotateCommand(), a.rewrapCommand(), a.reencryptCommand(), a.retireCommand(),
+		a.rotateCommand(), a.rewrapCommand(), a.reencryptCommand(), a.jobsCommand(), a.retireCommand(),
 		a.disableCommand(), a.enableCommand(), a.shredCommand(),
 		a.copyCommand(), a.verifyCommand(), a.checkCommand(), a.migrateCommand(),
 		a.keysetCommand(), a.policyCommand(), a.versionCommand(),
