@@ -228,6 +228,7 @@ func (p *reencryptPass) countKey(dead int64) {
 
 // sealedVersion is a version of an object under a superseded key.
 type sealedVersion struct {
-	context storage.KeyRecord    // of the key: whose context it is
-	rec     storage.ObjectRecord // without the envelope
+	context  storage.KeyRecord    // of the key: whose context it is
+	rec      storage.ObjectRecord // without the envelope
+	followed bool                 // a later version of the same object is there: it isn't current
 }

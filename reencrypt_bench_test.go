@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"runtime"
+	"runtime/metrics"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/embedvault/vault"
 	"github.com/embedvault/vault/kek/memkek"
@@ -55,12 +58,43 @@ func BenchmarkReencrypt(b *testing.B) {
 	})
 	b.Run("vault", func(b *testing.B) {
 		v, _, ctx := fill(b)
+		defer heapPeak(b)()
 		b.ResetTimer()
 		r, err := v.ReencryptObjects(ctx, vault.ReencryptOptions{All: true, Concurrency: atOnce})
 		if err != nil || r.Moved != int64(b.N) {
 			b.Fatalf("%+v, %v", r, err)
 		}
 	})
+}
+
+// heapPeak reports the most heap in use until the returned function is called, over
+// what was in use before.
+func heapPeak(b *testing.B) (end func()) {
+	inUse := func() uint64 {
+		sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+		metrics.Read(sample)
+		return sample[0].Value.Uint64()
+	}
+	runtime.GC()
+	before, peak := inUse(), uint64(0)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for tick := time.NewTicker(5 * time.Millisecond); ; {
+			select {
+			case <-tick.C:
+				peak = max(peak, inUse())
+			case <-stop:
+				tick.Stop()
+				return
+			}
+		}
+	}()
+	return func() {
+		close(stop)
+		<-stopped
+		b.ReportMetric(float64(max(peak, before)-before)/(1<<20), "peak-MiB")
+	}
 }
 
 // copyAll writes every envelope under the first key back as it is, under the second

@@ -143,7 +143,7 @@ func (p *reencryptPass) keyPage(ctx context.Context, page storage.KeyPage, from 
 func (p *reencryptPass) look(ctx context.Context, recs []storage.KeyRecord, i int, begins bool) (bool, error) {
 	rec, dead := recs[i], int64(0)
 	if err := belongs(rec, p.v.contexts(p.opts.Match, p.opts.All)); err != nil {
-		if p.count(sealedVersion{rec, storage.ObjectRecord{KeyID: rec.KeyID, ContextHash: rec.ContextHash}}, 0, err) {
+		if p.count(sealedVersion{context: rec, rec: storage.ObjectRecord{KeyID: rec.KeyID, ContextHash: rec.ContextHash}}, 0, err) {
 			err = errTooManyObjects
 			return false, err
 		}
@@ -191,7 +191,8 @@ func (p *reencryptPass) keyVersions(ctx context.Context, key storage.KeyRecord, 
 		}
 		batch := reencryptBatch{items: make([]sealedVersion, len(page.Objects)), position: after}
 		for i, rec := range page.Objects {
-			batch.items[i] = sealedVersion{key, rec}
+			followed := i+1 < len(page.Objects) && page.Objects[i+1].ID == rec.ID && page.Objects[i+1].Number > rec.Number
+			batch.items[i] = sealedVersion{key, rec, followed}
 		}
 		if at.Versions = page.Next; at.Versions != "" {
 			batch.position = at
@@ -215,23 +216,18 @@ const (
 // move seals one version under the active key of its context. A result together with
 // an error says that it was done, and that its event was not recorded.
 func (p *reencryptPass) move(ctx context.Context, item sealedVersion) (moved, error) {
-	if !p.opts.OldVersions {
-		current, err := p.v.cfg.Store.GetObject(ctx, storage.ObjectRef{ID: item.rec.ID, NoEnvelope: true})
-		switch {
-		case errors.Is(err, storage.ErrNotFound):
-			return movedRaced, nil
-		case err != nil:
-			return 0, fmt.Errorf("reading object %s: %w", item.rec.ID, err)
-		case current.VersionID != item.rec.VersionID:
-			return movedOld, nil
-		}
-	}
-	if p.opts.DryRun {
-		return movedNow, nil
+	if !p.opts.OldVersions && item.followed {
+		return movedOld, nil
 	}
 	c := keyring.Context{Hash: item.context.ContextHash, Pairs: item.context.Context.WithoutNamespace()}
-	o := p.v.begin(ctx, DataReencrypted, c)
-	did, id, err := p.v.moveVersion(ctx, c, item.rec)
+	o, id := p.v.begin(ctx, DataReencrypted, c), KeyID{}
+	rec, did, err := p.read(ctx, item.rec)
+	if did != 0 || p.opts.DryRun {
+		return did, err
+	}
+	if err == nil {
+		did, id, err = p.v.moveVersion(ctx, c, item.rec, rec)
+	}
 	o.object(item.rec.Name, item.rec.ID, item.rec.VersionID, id)
 	switch {
 	case did == movedRaced, err != nil && ctx.Err() != nil:
@@ -242,15 +238,36 @@ func (p *reencryptPass) move(ctx context.Context, item sealedVersion) (moved, er
 	return did, o.end(err)
 }
 
-// moveVersion reads, opens, seals, compares and replaces. It returns the key that the
-// version is sealed under then.
-func (v *Vault) moveVersion(ctx context.Context, c keyring.Context, listed storage.ObjectRecord) (moved, KeyID, error) {
-	rec, err := v.cfg.Store.GetObject(ctx, storage.ObjectRef{ID: listed.ID, Version: listed.VersionID})
+// read reads the version that was listed; or says what became of it if it isn't to be
+// moved, or would be in a pass that wasn't dry. Where only current versions are, the
+// object's current one is read, and whether it is the one that was listed is seen by
+// that.
+func (p *reencryptPass) read(ctx context.Context, listed storage.ObjectRecord) (storage.ObjectRecord, moved, error) {
+	if p.opts.OldVersions && p.opts.DryRun {
+		return storage.ObjectRecord{}, movedNow, nil
+	}
+	ref := storage.ObjectRef{ID: listed.ID, NoEnvelope: p.opts.DryRun}
+	if p.opts.OldVersions {
+		ref.Version = listed.VersionID
+	}
+	rec, err := p.v.cfg.Store.GetObject(ctx, ref)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		return movedRaced, KeyID{}, nil
+		return rec, movedRaced, nil
 	case err != nil:
-		return 0, KeyID{}, err
+		return rec, 0, fmt.Errorf("reading it: %w", err)
+	case !p.opts.OldVersions && rec.VersionID != listed.VersionID:
+		return rec, movedOld, nil
+	case p.opts.DryRun:
+		return rec, movedNow, nil
+	}
+	return rec, 0, nil
+}
+
+// moveVersion opens a version that was read, seals, compares and replaces it. It
+// returns the key that the version is sealed under then.
+func (v *Vault) moveVersion(ctx context.Context, c keyring.Context, listed, rec storage.ObjectRecord) (moved, KeyID, error) {
+	switch {
 	case rec.KeyID != listed.KeyID:
 		return movedRaced, rec.KeyID, nil
 	case rec.ContextHash != c.Hash || rec.ID != listed.ID || rec.VersionID != listed.VersionID:

@@ -31,6 +31,7 @@ func BenchmarkRewrap(b *testing.B) {
 		b.Fatal(err)
 	}
 	key.Rotate()
+	defer heapPeak(b)()
 	b.ResetTimer()
 	r, err := v.Rewrap(context.Background(), vault.RewrapOptions{All: true, Concurrency: 64})
 	if err != nil || r.Moved != int64(b.N) {

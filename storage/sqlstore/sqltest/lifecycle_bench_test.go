@@ -3,8 +3,11 @@ package sqltest
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"runtime/metrics"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/embedvault/vault"
 	"github.com/embedvault/vault/kek/memkek"
@@ -35,6 +38,7 @@ func BenchmarkRewrap(b *testing.B) {
 	}
 	noError(b, v.Prepare(context.Background(), kcs...))
 	key.Rotate()
+	defer heapPeak(b)()
 	b.ResetTimer()
 	r, err := v.Rewrap(context.Background(), vault.RewrapOptions{All: true, Concurrency: 16})
 	if err != nil || r.Moved != int64(b.N) {
@@ -84,12 +88,43 @@ func BenchmarkReencrypt(b *testing.B) {
 	})
 	b.Run("vault", func(b *testing.B) {
 		v, _ := filled(b)
+		defer heapPeak(b)()
 		b.ResetTimer()
 		r, err := v.ReencryptObjects(context.Background(), vault.ReencryptOptions{All: true, Concurrency: atOnce})
 		if err != nil || r.Moved != int64(b.N) {
 			b.Fatalf("%+v, %v", r, err)
 		}
 	})
+}
+
+// heapPeak reports the most heap in use until the returned function is called, over
+// what was in use before.
+func heapPeak(b *testing.B) (end func()) {
+	inUse := func() uint64 {
+		sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+		metrics.Read(sample)
+		return sample[0].Value.Uint64()
+	}
+	runtime.GC()
+	before, peak := inUse(), uint64(0)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for tick := time.NewTicker(5 * time.Millisecond); ; {
+			select {
+			case <-tick.C:
+				peak = max(peak, inUse())
+			case <-stop:
+				tick.Stop()
+				return
+			}
+		}
+	}()
+	return func() {
+		close(stop)
+		<-stopped
+		b.ReportMetric(float64(max(peak, before)-before)/(1<<20), "peak-MiB")
+	}
 }
 
 // atOnceDo runs f for 0 to b.N-1, n at a time.
