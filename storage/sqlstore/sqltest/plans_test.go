@@ -102,6 +102,14 @@ func (f *filled) everyQuery(t *testing.T, s storage.Store, r *recorder) (out []r
 			noError(t, err)
 		}
 	}
+	keys, err := s.ListKeys(ctx, storage.KeyQuery{Contexts: storage.ContextFilter{All: true, AnyNamespace: true}, Limit: 40})
+	noError(t, err)
+	keys.Keys = append(keys.Keys, key(t, tenant(1), 77)) // which isn't there
+	for _, err := range s.(storage.KeyBatchUpdater).UpdateKeys(ctx, keys.Keys) {
+		if err != nil && !isErr(err, storage.ErrNotFound) {
+			t.Errorf("update keys: %v", err)
+		}
+	}
 	noError(t, s.ReplaceEnvelope(ctx, f.ids[0], rec.VersionID, rec.KeyID, keyctx.KeyID{1}, nil))
 	_, err = s.DeleteObject(ctx, storage.ObjectRef{ID: f.ids[9]}, storage.ID{})
 	noError(t, err)

@@ -1,6 +1,7 @@
 package sqltest
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,19 @@ func TestRoundTripsPostgres(t *testing.T) {
 		_, err := s.GetObject(t.Context(), r)
 		noError(t, err)
 	}
-	noError(t, s.InsertKey(t.Context(), key(t, tenant(0), 1)))
+	keys := []storage.KeyRecord{key(t, tenant(0), 1), key(t, tenant(0), 2), key(t, tenant(0), 3)}
+	for i := range keys {
+		noError(t, s.InsertKey(t.Context(), keys[i]))
+		keys[i].Revision = 1
+	}
+	together := func() error {
+		err := errors.Join(s.UpdateKeys(t.Context(), keys)...)
+		for i := range keys {
+			keys[i].Revision++
+		}
+		return err
+	}
+	noError(t, together())
 	_, err = s.GetObjects(t.Context(), warm.ContextHash, []string{"warm"}, base)
 	noError(t, err)
 	var old storage.ObjectRecord
@@ -50,6 +63,7 @@ func TestRoundTripsPostgres(t *testing.T) {
 		{"one that has expired is replaced", func() error {
 			return putErr(t, s, object(t, tenant(1), "e"), storage.PutGuard{Now: base.Add(time.Hour)})
 		}, nil},
+		{"many keys together", together, nil},
 		{"get by name", func() error { _, err := s.GetObject(t.Context(), ref(warm)); return err }, nil},
 		{"get by ID", func() error { _, err := s.GetObject(t.Context(), storage.ObjectRef{ID: warm.ID}); return err }, nil},
 		{"get a version", func() error {
@@ -122,5 +136,12 @@ func TestStatements(t *testing.T) {
 		count("a unique name", 4, func() { put(t, s, object(t, tenant(1), "c", unique)) })
 		count("trimmed", 5, func() { put(t, s, object(t, tenant(1), "a"), storage.PutGuard{Keep: 1}) })
 		count("get", 1, func() { has(t, s, a) })
+		keys := []storage.KeyRecord{key(t, tenant(1), 1), key(t, tenant(1), 2), key(t, tenant(1), 3)}
+		for i := range keys {
+			noError(t, s.InsertKey(t.Context(), keys[i]))
+			keys[i].Revision = 1
+		}
+		keys[1].Revision = 9
+		count("three keys together, one of which lost a race", 4, func() { s.UpdateKeys(t.Context(), keys) })
 	})
 }
