@@ -1,6 +1,10 @@
 package access
 
-import "github.com/embedvault/vault"
+import (
+	"slices"
+
+	"github.com/embedvault/vault"
+)
 
 // Groups of operations, for [Rule].Operations. Each operation is in exactly one.
 const (
@@ -39,6 +43,9 @@ var groups = map[vault.Operation][]vault.Operation{
 		vault.OpSweep, vault.OpVerifyKEK,
 	},
 }
+
+// Group returns the operations of a group; none if there is no such group.
+func Group(name vault.Operation) []vault.Operation { return slices.Clone(groups[name]) }
 
 // expand returns the operations that one name stands for; none if it is unknown.
 func expand(op vault.Operation) []vault.Operation {
