@@ -105,7 +105,7 @@ func (r Rule) Validate() error {
 func (r Rule) validate() error {
 	switch {
 	case !ruleName.MatchString(r.Name):
-		return errors.New("Name must be 1 to 100 of A-Z a-z 0-9 . _ -")
+		return errors.New("a Name must be 1 to 100 of A-Z a-z 0-9 . _ -")
 	case r.Effect != Allow && r.Effect != Deny:
 		return errors.New("Effect must be Allow or Deny")
 	case r.Anyone == (len(r.Actors)+len(r.Attributes) > 0):
@@ -115,14 +115,14 @@ func (r Rule) validate() error {
 	case r.RequireReason && r.Effect == Deny:
 		return errors.New("RequireReason can't stand in a rule that denies")
 	case len(r.Operations) == 0:
-		return errors.New("Operations is empty")
+		return errors.New("no Operations: it is empty")
 	case max(len(r.Actors), len(r.Attributes), len(r.Labels), len(r.Operations)) > MaxConditions:
 		return fmt.Errorf("more than %d conditions of a kind", MaxConditions)
 	case len(r.Context) > keyctx.MaxPairs:
 		return fmt.Errorf("more than %d pairs in Context", keyctx.MaxPairs)
 	case emptyButThere(r.Actors != nil, len(r.Actors)), emptyButThere(r.Attributes != nil, len(r.Attributes)),
 		emptyButThere(r.Context != nil, len(r.Context)), emptyButThere(r.Labels != nil, len(r.Labels)):
-		return errors.New("Actors, Attributes, Context or Labels is empty, but not nil; was the last one taken out?")
+		return errors.New("one of Actors, Attributes, Context or Labels is empty, but not nil; was the last one taken out?")
 	}
 	return r.validateTexts()
 }
@@ -137,7 +137,7 @@ func (r Rule) validateTexts() error {
 	}
 	for _, a := range r.Actors {
 		if !isText(a) {
-			return errors.New("Actors has a name that is not 1 to 1024 bytes of UTF-8")
+			return errors.New("one of Actors is not 1 to 1024 bytes of UTF-8")
 		}
 	}
 	for name, values := range r.Attributes {
