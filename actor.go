@@ -18,8 +18,17 @@ const maxActor = 256
 // is stored with what they put (Metadata.UpdatedBy) and stands in events.
 // Control characters become U+FFFD, so that no name can forge a line of a log,
 // and what is longer than 256 bytes is cut.
+// Config.Authorizer allows nothing to an actor whose name had to be changed so:
+// it could be another's.
 func WithActor(ctx context.Context, actor string) context.Context {
-	return context.WithValue(ctx, actorKey{}, printable(actor))
+	name := printable(actor)
+	return context.WithValue(ctx, actorKey{}, actorName{name, name != actor})
+}
+
+// actorName is an actor's name as it is kept.
+type actorName struct {
+	name    string
+	changed bool // it isn't what WithActor was given
 }
 
 // WithReason returns a context that says why: a ticket, an incident. It stands
@@ -28,9 +37,11 @@ func WithReason(ctx context.Context, reason string) context.Context {
 	return context.WithValue(ctx, reasonKey{}, printable(reason))
 }
 
-func actorOf(ctx context.Context) string {
-	s, _ := ctx.Value(actorKey{}).(string)
-	return s
+func actorOf(ctx context.Context) string { return actorIn(ctx).name }
+
+func actorIn(ctx context.Context) actorName {
+	a, _ := ctx.Value(actorKey{}).(actorName)
+	return a
 }
 
 func reasonOf(ctx context.Context) string {

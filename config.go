@@ -85,6 +85,13 @@ type Config struct {
 	// their kin too. Failed ones are always events.
 	EventMessages bool
 
+	// Authorizer decides each operation before a key is used: see [Authorizer].
+	// Default: everything is allowed.
+	Authorizer Authorizer
+
+	// AuthorizerTimeout bounds one decision of the Authorizer. Default 5 seconds.
+	AuthorizerTimeout time.Duration
+
 	// Legacy opens an older scheme's data during a migration. Message calls give
 	// it what doesn't start as an envelope does. It must authenticate data and
 	// check kc and aad: who writes to your database can substitute whatever it
@@ -161,6 +168,7 @@ const (
 	defaultMaxObject    = 16 << 20
 
 	defaultCallTimeout    = 5 * time.Second
+	defaultAuthorizerTime = 5 * time.Second
 	defaultKEKConcurrency = 32
 )
 
@@ -168,7 +176,7 @@ const (
 // the field.
 func (c Config) withDefaults() (Config, error) {
 	// First, so that a Policy that is none never leaves every customer to KEK.
-	if err := errors.Join(notHollow("KEK", c.KEK), notHollow("Policy", c.Policy), notHollow("Store", c.Store)); err != nil {
+	if err := errors.Join(notHollow("KEK", c.KEK), notHollow("Policy", c.Policy), notHollow("Store", c.Store), notHollow("Authorizer", c.Authorizer)); err != nil {
 		return c, err
 	}
 	switch {
@@ -194,12 +202,13 @@ func (c Config) withDefaults() (Config, error) {
 	orOff(&c.Cache.StaleIfUnavailable, defaultStale)
 	orOff(&c.SweepEvery, defaultSweepEvery)
 	orOff(&c.RotateAfter, defaultRotateAfter)
-	for _, d := range []*time.Duration{&c.Cache.TTL, &c.Cache.ActiveKeyTTL, &c.Cache.StaleIfUnavailable, &c.SweepEvery, &c.RotateAfter, &c.KEKCalls.Timeout} {
+	for _, d := range []*time.Duration{&c.Cache.TTL, &c.Cache.ActiveKeyTTL, &c.Cache.StaleIfUnavailable, &c.SweepEvery, &c.RotateAfter, &c.KEKCalls.Timeout, &c.AuthorizerTimeout} {
 		*d = min(*d, forever)
 	}
 	return c, errors.Join(
 		positive("Cache.Size", &c.Cache.Size, defaultCacheSize),
 		positive("KEKCalls.Timeout", &c.KEKCalls.Timeout, defaultCallTimeout),
+		positive("AuthorizerTimeout", &c.AuthorizerTimeout, defaultAuthorizerTime),
 		positive("KEKCalls.Concurrency", &c.KEKCalls.Concurrency, defaultKEKConcurrency),
 		positive("MaxPlaintext", &c.MaxPlaintext, defaultMaxPlaintext),
 		positive("MaxObject", &c.MaxObject, defaultMaxObject),

@@ -68,6 +68,9 @@ func (v *Vault) RekeyDataKey(ctx context.Context, from KeyContext, sealed []byte
 
 func (v *Vault) createDataKey(ctx context.Context, c keyring.Context) (DataKey, error) {
 	o := v.begin(ctx, DEKCreated, c)
+	if err := v.authorize(ctx, OpCreateDataKey, c); err != nil {
+		return DataKey{}, o.end(fmt.Errorf("vault: create data key: %w", err))
+	}
 	key := make([]byte, envelope.KeySize)
 	if _, err := rand.Read(key); err != nil { // never fails: crypto/rand crashes the program instead
 		return DataKey{}, err
@@ -86,6 +89,9 @@ func (v *Vault) createDataKey(ctx context.Context, c keyring.Context) (DataKey, 
 
 func (v *Vault) decryptDataKey(ctx context.Context, c keyring.Context, sealed []byte) ([]byte, error) {
 	o := v.begin(ctx, DEKDecrypted, c)
+	if err := v.authorize(ctx, OpDecryptDataKey, c); err != nil {
+		return nil, o.end(fmt.Errorf("vault: decrypt data key: %w", err))
+	}
 	key, id, err := v.open(ctx, c, envelope.KindDataKey, nil, sealed, nil)
 	if err != nil {
 		err = fmt.Errorf("vault: decrypt data key: %w", err)
@@ -99,6 +105,9 @@ func (v *Vault) decryptDataKey(ctx context.Context, c keyring.Context, sealed []
 }
 
 func (v *Vault) rekeyDataKey(ctx context.Context, from keyring.Context, sealed []byte, to keyring.Context) ([]byte, error) {
+	if err := v.permitRekey(ctx, from, to); err != nil {
+		return nil, err
+	}
 	o := v.begin(ctx, DEKRekeyed, to)
 	out, id, err := v.rekey(ctx, from, sealed, to)
 	if err != nil {
@@ -118,4 +127,17 @@ func (v *Vault) rekey(ctx context.Context, from keyring.Context, sealed []byte, 
 	}
 	defer clear(key)
 	return v.seal(ctx, to, envelope.KindDataKey, len(key), nil, key, nil)
+}
+
+// permitRekey decides about both contexts: what comes out of one, and goes into the
+// other. The event of a denial is about the one that is denied.
+func (v *Vault) permitRekey(ctx context.Context, from, to keyring.Context) error {
+	err := v.permit(ctx, Request{Operation: OpRekeyFrom, Context: from.Pairs})
+	if err == nil {
+		err = v.permit(ctx, Request{Operation: OpRekeyTo, Context: to.Pairs})
+	}
+	if err != nil {
+		return fmt.Errorf("vault: rekey data key: %w", err)
+	}
+	return nil
 }

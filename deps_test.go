@@ -80,6 +80,7 @@ func TestImportsPointDown(t *testing.T) {
 		"storage/sqlstore":    {"storage", "storage/internal/sqlcore", "keyctx"},
 
 		"storage/internal/sqlcore": {"storage", "keyctx"},
+		"access":                   {"", "keyctx"},
 		"vaulttest":                {"", "kek/memkek", "storage/memstore"},
 	}
 	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}}:{{range .Imports}} {{.}}{{end}}", "./...").Output()

@@ -37,7 +37,7 @@ func (v *Vault) Disable(ctx context.Context, match KeyContext) (int, error) {
 }
 
 func (v *Vault) disable(ctx context.Context, match KeyContext) (int, error) {
-	if err := v.ready(ctx); err != nil {
+	if err := v.permitMatch(ctx, OpDisable, match); err != nil {
 		return 0, err
 	}
 	all, err := v.pendingShreds(ctx)
@@ -95,7 +95,7 @@ func (v *Vault) Enable(ctx context.Context, match KeyContext) (int, error) {
 }
 
 func (v *Vault) enable(ctx context.Context, match KeyContext) (int, error) {
-	if err := v.ready(ctx); err != nil {
+	if err := v.permitMatch(ctx, OpEnable, match); err != nil {
 		return 0, err
 	}
 	all, err := v.pendingShreds(ctx)
@@ -170,6 +170,21 @@ func (v *Vault) stillHeld(ctx context.Context, n *shredNote) error {
 	}
 	_, err = v.releaseFromShred(ctx, n)
 	return err
+}
+
+// permitMatch decides about a change of the keys that match selects, once that is valid
+// and there is a store.
+func (v *Vault) permitMatch(ctx context.Context, op Operation, match KeyContext) error {
+	if err := v.ready(ctx); err != nil {
+		return err
+	}
+	if v.cfg.Authorizer == nil {
+		return nil // match is looked at where it always was
+	}
+	if err := match.Validate(); err != nil {
+		return err
+	}
+	return v.permit(ctx, Request{Operation: op, Match: match})
 }
 
 // changeState makes a change to all keys that match selects.

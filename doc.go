@@ -31,6 +31,9 @@
 // database's key records does the same for what was encrypted by reference to
 // them: back up keys and data together.
 //
+// [Config].Authorizer decides who may do what, before any key is used: package access
+// has one of rules, and docs/ACCESS.md the rest.
+//
 // # Formats
 //
 // Envelopes begin with the byte 0xE1 and are specified, with test vectors, in

@@ -26,6 +26,10 @@ var (
 	ErrClosed          = keyring.ErrClosed                    // the vault was closed
 	ErrEvent           = errors.New("event was not recorded") // OnEvent failed and FailClosed is set
 
+	// ErrAccessDenied: Config.Authorizer doesn't allow the operation, or could not
+	// decide; the error matches its own, too. No key was used and nothing was written.
+	ErrAccessDenied = errors.New("access denied")
+
 	// What the caller asked for isn't there, or is in the way.
 
 	ErrNotFound        = storage.ErrNotFound        // no such object, or it has expired

@@ -36,6 +36,7 @@ const (
 	KeyRetired         EventName = "key.retired" // RetireKeys: shredded, after its data moved to a newer one
 	KEKDenied          EventName = "kek.denied"
 	KEKVerified        EventName = "kek.verified"
+	AccessDenied       EventName = "access.denied" // an operation that makes no other event was denied
 )
 
 // Event is what Config.OnEvent is told of one operation. It holds nothing

@@ -11,8 +11,8 @@ import (
 )
 
 // GetMany returns the objects that kc has under these names, decrypted, by name.
-// Those that aren't there are not in the map. If some can't be opened, the
-// error joins theirs, and the map holds the others.
+// Those that aren't there are not in the map. If some can't be opened, or are denied
+// (ErrAccessDenied), the error joins theirs, and the map holds the others.
 //
 // There is an event for each name, as of so many Gets; one only if the call
 // fails before it comes to them.
@@ -79,7 +79,7 @@ func (v *Vault) getSome(ctx context.Context, c keyring.Context, names []string, 
 		switch {
 		case err == nil:
 			objects[name] = obj
-		case !errors.Is(err, ErrNotFound) || errors.Is(err, ErrEvent):
+		case !errors.Is(err, ErrNotFound) || errors.Is(err, ErrEvent) || errors.Is(err, ErrAccessDenied):
 			errs = append(errs, err)
 		}
 	}
@@ -109,6 +109,9 @@ func (v *Vault) readRecord(ctx context.Context, c keyring.Context, name string, 
 	var obj Object
 	err := ErrNotFound
 	if !rec.ID.IsZero() {
+		err = nil
+	}
+	if err = v.permitRow(ctx, Request{Operation: OpGet, Context: c.Pairs, Object: name}, rec, err); err == nil {
 		obj, err = v.openObject(ctx, c, name, ID{}, rec)
 	}
 	if err != nil {

@@ -126,7 +126,7 @@ var sentinels = map[string]error{
 	"ErrInvalidContext": vault.ErrInvalidContext, "ErrInvalidName": vault.ErrInvalidName,
 	"ErrInvalidOption": vault.ErrInvalidOption, "ErrInvalidCursor": vault.ErrInvalidCursor,
 	"ErrTooLarge": vault.ErrTooLarge, "ErrNoStore": vault.ErrNoStore, "ErrClosed": vault.ErrClosed,
-	"ErrEvent": vault.ErrEvent, "ErrNotFound": vault.ErrNotFound, "ErrExists": vault.ErrExists,
+	"ErrEvent": vault.ErrEvent, "ErrAccessDenied": vault.ErrAccessDenied, "ErrNotFound": vault.ErrNotFound, "ErrExists": vault.ErrExists,
 	"ErrVersionConflict": vault.ErrVersionConflict, "ErrMalformed": vault.ErrMalformed,
 	"ErrWrongContext": vault.ErrWrongContext, "ErrDecrypt": vault.ErrDecrypt,
 	"ErrKeyNotFound": vault.ErrKeyNotFound, "ErrKeyDisabled": vault.ErrKeyDisabled,

@@ -111,6 +111,9 @@ func (v *Vault) keys(ctx context.Context, f KeyFilter, yield func(KeyInfo) bool)
 	if err := f.validate(); err != nil {
 		return err
 	}
+	if err := v.permit(ctx, Request{Operation: OpKeys, Match: f.Match, All: f.All}); err != nil {
+		return err
+	}
 	now, family := time.Now(), v.newAncestry()
 	for rec, err := range v.keyRecords(ctx, storage.KeyQuery{Contexts: v.contexts(f.Match, f.All), Purpose: f.Purpose}) {
 		if err != nil {

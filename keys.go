@@ -41,6 +41,9 @@ func (v *Vault) Prepare(ctx context.Context, kcs ...KeyContext) error {
 }
 
 func (v *Vault) prepare(ctx context.Context, c keyring.Context) error {
+	if err := v.permit(ctx, Request{Operation: OpPrepare, Context: c.Pairs}); err != nil {
+		return fmt.Errorf("vault: prepare: %w", err)
+	}
 	k, err := v.ring.Active(ctx, c, keyctx.PurposeData)
 	if err != nil {
 		return fmt.Errorf("vault: prepare: %w", err)
@@ -67,6 +70,9 @@ func (v *Vault) Rotate(ctx context.Context, kc KeyContext) error {
 
 func (v *Vault) rotate(ctx context.Context, c keyring.Context) error {
 	o := v.begin(ctx, KeyRotated, c)
+	if err := v.authorize(ctx, OpRotate, c); err != nil {
+		return o.end(fmt.Errorf("vault: rotate: %w", err))
+	}
 	err := v.rotateKey(ctx, c, keyctx.PurposeData)
 	if err == nil || errors.Is(err, ErrKeyNotFound) {
 		wrapping := v.rotateKey(ctx, c, keyctx.PurposeWrapping)
@@ -109,7 +115,10 @@ func (v *Vault) VerifyKEK(ctx context.Context, kc KeyContext) error {
 
 func (v *Vault) verifyKEK(ctx context.Context, c keyring.Context) error {
 	o := v.begin(ctx, KEKVerified, c)
-	err := v.ring.Verify(ctx, c)
+	err := v.authorize(ctx, OpVerifyKEK, c)
+	if err == nil {
+		err = v.ring.Verify(ctx, c)
+	}
 	if err != nil {
 		err = fmt.Errorf("vault: verify KEK: %w", err)
 	}

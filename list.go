@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -90,9 +91,12 @@ func (v *Vault) Describe(ctx context.Context, kc KeyContext, name string, opts .
 func (v *Vault) Lookup(ctx context.Context, id ID) (Metadata, error) {
 	o := v.begin(ctx, MetadataRead, keyring.Context{})
 	rec, err := v.lookup(ctx, id)
+	err = v.permitRow(ctx, Request{Operation: OpLookup, Context: rec.Context.WithoutNamespace(), ObjectID: id}, rec, err)
 	if err != nil {
 		err = fmt.Errorf("vault: look up %s: %w", id, err)
-		rec = storage.ObjectRecord{ID: id}
+		if !errors.Is(err, ErrAccessDenied) || rec.ID.IsZero() { // the event of a denial says what of
+			rec = storage.ObjectRecord{ID: id}
+		}
 	}
 	o.change(func(e *Event) {
 		e.ContextHash = rec.ContextHash
@@ -116,7 +120,7 @@ func (v *Vault) lookup(ctx context.Context, id ID) (storage.ObjectRecord, error)
 	}
 	rec, err := v.cfg.Store.GetObject(ctx, storage.ObjectRef{ID: id, NoEnvelope: true, Now: time.Now()})
 	if err == nil && rec.Context.Namespace() != v.cfg.Namespace {
-		err = fmt.Errorf("%w in this namespace", ErrNotFound)
+		rec, err = storage.ObjectRecord{}, fmt.Errorf("%w in this namespace", ErrNotFound)
 	}
 	return rec, err
 }
@@ -126,7 +130,7 @@ func (v *Vault) describe(ctx context.Context, c keyring.Context, name string, op
 	version, err := getOptions(opts)
 	var rec storage.ObjectRecord
 	if err == nil {
-		rec, err = v.row(ctx, c, name, version)
+		rec, err = v.row(ctx, OpDescribe, c, name, version)
 	}
 	if err != nil {
 		err = fmt.Errorf("vault: describe %s: %w", quoteName(name), err)
@@ -138,8 +142,8 @@ func (v *Vault) describe(ctx context.Context, c keyring.Context, name string, op
 	return metadataOf(rec), nil
 }
 
-// row reads an object's record without its value.
-func (v *Vault) row(ctx context.Context, c keyring.Context, name string, version ID) (storage.ObjectRecord, error) {
+// row reads an object's record without its value, for an operation that it decides about.
+func (v *Vault) row(ctx context.Context, op Operation, c keyring.Context, name string, version ID) (storage.ObjectRecord, error) {
 	if err := v.ready(ctx); err != nil {
 		return storage.ObjectRecord{}, err
 	}
@@ -149,7 +153,7 @@ func (v *Vault) row(ctx context.Context, c keyring.Context, name string, version
 	rec, err := v.cfg.Store.GetObject(ctx, storage.ObjectRef{
 		ContextHash: c.Hash, Name: name, Version: version, NoEnvelope: true, Now: time.Now(),
 	})
-	if err != nil {
+	if err := v.permitRow(ctx, Request{Operation: op, Context: c.Pairs, Object: name}, rec, err); err != nil {
 		return storage.ObjectRecord{}, err
 	}
 	return rec, nil
@@ -157,19 +161,25 @@ func (v *Vault) row(ctx context.Context, c keyring.Context, name string, version
 
 func (v *Vault) listPage(ctx context.Context, c keyring.Context, opts ListOptions) (Page, error) {
 	o := v.begin(ctx, NamesListed, c)
-	page, err := v.page(ctx, c, opts)
+	page, err := v.page(ctx, c, opts, true)
 	if err := o.end(err); err != nil {
 		return Page{}, err
 	}
 	return page, nil
 }
 
-func (v *Vault) page(ctx context.Context, c keyring.Context, opts ListOptions) (Page, error) {
+// page reads a page; with decide it is the first of an operation, which is decided now.
+func (v *Vault) page(ctx context.Context, c keyring.Context, opts ListOptions, decide bool) (Page, error) {
 	if err := v.ready(ctx); err != nil {
 		return Page{}, fmt.Errorf("vault: list: %w", err)
 	}
 	if err := opts.validate(); err != nil {
 		return Page{}, fmt.Errorf("vault: list: %w", err)
+	}
+	if decide {
+		if err := v.permitList(ctx, c, opts); err != nil {
+			return Page{}, fmt.Errorf("vault: list: %w", err)
+		}
 	}
 	q := storage.ObjectQuery{
 		Contexts:   storage.ContextFilter{Hash: c.Hash},
@@ -239,7 +249,7 @@ func (v *Vault) list(ctx context.Context, c keyring.Context, opts ListOptions, i
 		if cursor != "" {
 			o.Cursor = cursor
 		}
-		return v.page(ctx, c, o)
+		return v.page(ctx, c, o, cursor == "")
 	})
 }
 
@@ -262,7 +272,7 @@ func (v *Vault) versions(ctx context.Context, c keyring.Context, name string, in
 
 func (v *Vault) versionPage(ctx context.Context, c keyring.Context, name string, object *ID, cursor string) (Page, error) {
 	if cursor == "" {
-		rec, err := v.row(ctx, c, name, ID{})
+		rec, err := v.row(ctx, OpVersions, c, name, ID{})
 		if err != nil {
 			return Page{}, err
 		}

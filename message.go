@@ -102,7 +102,12 @@ func Inspect(data []byte) (Info, error) {
 
 func (v *Vault) encrypt(ctx context.Context, c keyring.Context, dst, plaintext, aad []byte) ([]byte, error) {
 	o := v.begin(ctx, MessageEncrypted, c)
-	out, id, err := v.seal(ctx, c, envelope.KindMessage, v.cfg.MaxPlaintext, dst, plaintext, aad)
+	var out []byte
+	var id KeyID
+	err := v.authorize(ctx, OpEncrypt, c)
+	if err == nil {
+		out, id, err = v.seal(ctx, c, envelope.KindMessage, v.cfg.MaxPlaintext, dst, plaintext, aad)
+	}
 	if err != nil {
 		err = fmt.Errorf("vault: encrypt: %w", err)
 	}
@@ -124,10 +129,12 @@ func (v *Vault) decryptBytes(ctx context.Context, c keyring.Context, dst, data, 
 	o := v.begin(ctx, MessageDecrypted, c)
 	var out []byte
 	var id KeyID
-	var err error
-	if foreign && v.cfg.Legacy != nil {
+	err := v.authorize(ctx, OpDecrypt, c)
+	switch {
+	case err != nil:
+	case foreign && v.cfg.Legacy != nil:
 		out, err = v.decryptLegacy(ctx, c, dst, data, aad)
-	} else {
+	default:
 		out, id, err = v.open(ctx, c, envelope.KindMessage, dst, data, aad)
 	}
 	return v.decrypted(o, id, out, len(dst), err)
@@ -168,7 +175,11 @@ func (v *Vault) decryptString(ctx context.Context, c keyring.Context, text strin
 	}
 	b, err := envelope.DecodeText(text)
 	if err != nil {
-		_, err = v.decrypted(v.begin(ctx, MessageDecrypted, c), KeyID{}, nil, 0, err)
+		o := v.begin(ctx, MessageDecrypted, c)
+		if denied := v.authorize(ctx, OpDecrypt, c); denied != nil {
+			err = denied
+		}
+		_, err = v.decrypted(o, KeyID{}, nil, 0, err)
 		return "", err
 	}
 	b, err = v.decrypt(ctx, c, nil, b, aad)

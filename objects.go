@@ -137,6 +137,10 @@ func (v *Vault) putObject(ctx context.Context, c keyring.Context, name string, v
 	if err != nil {
 		return Metadata{}, err
 	}
+	guard := storage.PutGuard{IfAbsent: p.ifAbsent, IfVersion: p.ifVersion, Keep: v.cfg.KeepVersions}
+	if guard, err = v.permitPut(ctx, c, name, p, guard); err != nil {
+		return Metadata{}, err
+	}
 	version := storage.NewID(time.Now())
 	sealed, id, err := v.seal(ctx, c, envelope.KindObject, v.cfg.MaxObject, nil, value, objectAAD(version, p.expiresAt, name))
 	if err != nil {
@@ -145,13 +149,14 @@ func (v *Vault) putObject(ctx context.Context, c keyring.Context, name string, v
 	// Only now: sealing may have waited for a KMS. By an older time an object
 	// that has expired meanwhile, and was not found, would come back to life.
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	rec, err := v.cfg.Store.PutObject(ctx, storage.ObjectRecord{
+	guard.Now = now
+	rec, err := v.putAllowed(ctx, c, p, guard, storage.ObjectRecord{
 		ID: storage.NewID(now), Name: name, UniqueName: v.cfg.UniqueNames,
 		Context: c.Pairs.WithNamespace(v.cfg.Namespace), ContextHash: c.Hash,
 		VersionID: version, KeyID: id, Size: int64(len(value)),
 		ExpiresAt: p.expiresAt, UpdatedAt: now, UpdatedBy: actorOf(ctx), Labels: p.labels,
 		Envelope: sealed,
-	}, storage.PutGuard{IfAbsent: p.ifAbsent, IfVersion: p.ifVersion, Keep: v.cfg.KeepVersions, Now: now})
+	})
 	if err != nil {
 		return Metadata{}, err
 	}
@@ -208,11 +213,11 @@ func (v *Vault) fetch(ctx context.Context, c keyring.Context, name string, ref s
 	}
 	ref.Version, ref.Now = version, time.Now()
 	rec, err := v.cfg.Store.GetObject(ctx, ref)
-	if err != nil {
-		return Object{}, err
+	if err == nil && !ref.ID.IsZero() && rec.ContextHash != c.Hash {
+		err = fmt.Errorf("%w: no such object of this context", ErrNotFound)
 	}
-	if !ref.ID.IsZero() && rec.ContextHash != c.Hash {
-		return Object{}, fmt.Errorf("%w: no such object of this context", ErrNotFound)
+	if err := v.permitRow(ctx, Request{Operation: OpGet, Context: c.Pairs, Object: name, ObjectID: ref.ID}, rec, err); err != nil {
+		return Object{}, err
 	}
 	if name == "" {
 		name = rec.Name
@@ -265,7 +270,7 @@ func (v *Vault) deleteObject(ctx context.Context, c keyring.Context, name string
 	if err != nil {
 		return storage.ObjectRecord{}, err
 	}
-	return v.cfg.Store.DeleteObject(ctx, ref, version)
+	return v.deleteAllowed(ctx, c, ref, version)
 }
 
 // objectAAD is the associated data of an object value:

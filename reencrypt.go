@@ -120,6 +120,9 @@ func (v *Vault) reencryptObjects(ctx context.Context, opts ReencryptOptions) (Re
 		return ReencryptReport{}, err
 	}
 	defer end()
+	if err := v.permit(ctx, Request{Operation: OpReencryptObjects, Match: opts.Match, All: opts.All}); err != nil {
+		return ReencryptReport{}, err
+	}
 	p := &reencryptPass{v: v, opts: opts, pace: pacer{limit: opts.RateLimit}, family: v.newAncestry()}
 	err = closedBy(ctx, p.run(ctx))
 	return p.report, err

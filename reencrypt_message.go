@@ -68,6 +68,9 @@ func (v *Vault) reencryptable(ctx context.Context, data []byte) (e envelope.Enve
 }
 
 func (v *Vault) needsReencrypt(ctx context.Context, c keyring.Context, data []byte) (bool, error) {
+	if err := v.permit(ctx, Request{Operation: OpNeedsReencrypt, Context: c.Pairs}); err != nil {
+		return false, err
+	}
 	e, _, _, err := v.reencryptable(ctx, data)
 	if err != nil {
 		return false, err
@@ -94,8 +97,13 @@ func (v *Vault) needsReencrypt(ctx context.Context, c keyring.Context, data []by
 
 func (v *Vault) reencrypt(ctx context.Context, c keyring.Context, data, aad []byte) ([]byte, error) {
 	o := v.begin(ctx, MessageReencrypted, c)
-	e, binary, text, err := v.reencryptable(ctx, data)
-	var out []byte
+	var e envelope.Envelope
+	var out, binary []byte
+	var text bool
+	err := v.authorize(ctx, OpReencrypt, c)
+	if err == nil {
+		e, binary, text, err = v.reencryptable(ctx, data)
+	}
 	id := e.KeyID
 	if err == nil {
 		out, id, err = v.reseal(ctx, c, e.Kind.Reference(), binary, aad)

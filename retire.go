@@ -121,6 +121,9 @@ func (v *Vault) retireKeys(ctx context.Context, opts RetireOptions) (RetireRepor
 		return RetireReport{}, err
 	}
 	defer end()
+	if err := v.permit(ctx, Request{Operation: OpRetireKeys, Match: opts.Match}); err != nil {
+		return RetireReport{}, err
+	}
 	p := &retirePass{v: v, opts: opts, now: time.Now(), filter: v.contexts(opts.Match, false)}
 	err = closedBy(ctx, p.run(ctx))
 	return p.report, errors.Join(p.lost, err)

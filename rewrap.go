@@ -111,6 +111,9 @@ func (v *Vault) Rewrap(ctx context.Context, opts RewrapOptions) (RewrapReport, e
 		return RewrapReport{}, fmt.Errorf("vault: rewrap: %w", err)
 	}
 	defer end()
+	if err := v.permit(ctx, Request{Operation: OpRewrap, Match: opts.Match, All: opts.All}); err != nil {
+		return RewrapReport{}, fmt.Errorf("vault: rewrap: %w", err)
+	}
 	p := &rewrapPass{
 		v:    v,
 		opts: opts,

@@ -31,6 +31,9 @@ type PendingShred struct {
 // can be read, if others can't.
 func (v *Vault) PendingShreds(ctx context.Context) ([]PendingShred, error) {
 	err := v.ready(ctx)
+	if err == nil {
+		err = v.permit(ctx, Request{Operation: OpPendingShreds, All: true})
+	}
 	var all *shredNotes
 	if err == nil {
 		all, err = v.pendingShreds(ctx)
@@ -75,8 +78,11 @@ func (v *Vault) CancelShred(ctx context.Context, id ID) error {
 }
 
 func (v *Vault) cancelShred(ctx context.Context, id ID) error {
-	for range maxRetries {
+	for try := range maxRetries {
 		n, err := v.findShred(ctx, id)
+		if try == 0 {
+			err = v.permitCancel(ctx, id, n, err)
+		}
 		if err != nil {
 			return err
 		}
@@ -95,6 +101,19 @@ func (v *Vault) cancelShred(ctx context.Context, id ID) error {
 		}
 	}
 	return fmt.Errorf("%w: it changes all the time", ErrVersionConflict)
+}
+
+// permitCancel decides about cancelling a shredding that was looked for, and found or
+// not: only who is allowed learns which.
+func (v *Vault) permitCancel(ctx context.Context, id ID, n *shredNote, looked error) error {
+	r := Request{Operation: OpCancelShred, ObjectID: id}
+	if looked == nil {
+		r.Match = n.Match
+	}
+	if err := v.permit(ctx, r); err != nil {
+		return err
+	}
+	return looked
 }
 
 func (v *Vault) findShred(ctx context.Context, id ID) (*shredNote, error) {
@@ -168,6 +187,9 @@ func (v *Vault) RunShreds(ctx context.Context) ([]ShredReceipt, error) {
 		return nil, fmt.Errorf("vault: run shreds: %w", err)
 	}
 	defer end()
+	if err := v.permit(ctx, Request{Operation: OpRunShreds, All: true}); err != nil {
+		return nil, fmt.Errorf("vault: run shreds: %w", err)
+	}
 	done, err := v.runShreds(ctx)
 	if err := closedBy(ctx, err); err != nil {
 		return done, fmt.Errorf("vault: run shreds: %w", err)

@@ -68,6 +68,11 @@ const receiptKeys = 100
 // store's; ctx's.
 func (v *Vault) ShreddedKeys(ctx context.Context, r ShredReceipt) iter.Seq2[ShreddedKey, error] {
 	return func(yield func(ShreddedKey, error) bool) {
+		// Of all: that r's ID is of r's Match is only its word.
+		if err := v.permit(ctx, Request{Operation: OpShredReceipts, All: true}); err != nil {
+			yield(ShreddedKey{}, fmt.Errorf("vault: shredded keys: %w", err))
+			return
+		}
 		for key, err := range v.shreddedKeys(ctx, r) {
 			if err != nil {
 				err = fmt.Errorf("vault: shredded keys: %w", err)
@@ -187,6 +192,10 @@ func (v *Vault) readReceipt(ctx context.Context, name string) (ShredReceipt, err
 // Errors: ErrNoStore; ErrClosed; the store's; ctx's.
 func (v *Vault) ShredReceipts(ctx context.Context) iter.Seq2[ShredReceipt, error] {
 	return func(yield func(ShredReceipt, error) bool) {
+		if err := v.permit(ctx, Request{Operation: OpShredReceipts, All: true}); err != nil {
+			yield(ShredReceipt{}, fmt.Errorf("vault: shred receipts: %w", err))
+			return
+		}
 		prefix, after := v.shredName("receipt", ""), ""
 		for {
 			err := v.ready(ctx)
@@ -228,6 +237,9 @@ func (v *Vault) VerifyShred(ctx context.Context, r ShredReceipt) error {
 
 func (v *Vault) verifyShred(ctx context.Context, r ShredReceipt) error {
 	if err := v.ready(ctx); err != nil {
+		return err
+	}
+	if err := v.permit(ctx, Request{Operation: OpVerifyShred, Match: r.Match}); err != nil {
 		return err
 	}
 	switch {

@@ -21,6 +21,17 @@ const sweepBatch = 500
 // Errors: ErrNoStore, ErrClosed; the store's. Those deleted before an error are
 // counted.
 func (v *Vault) Sweep(ctx context.Context) (int, error) {
+	err := v.ready(ctx)
+	if err == nil {
+		err = v.permit(ctx, Request{Operation: OpSweep, All: true})
+	}
+	if err != nil {
+		return 0, fmt.Errorf("vault: sweep: %w", err)
+	}
+	return v.sweep(ctx)
+}
+
+func (v *Vault) sweep(ctx context.Context) (int, error) {
 	deleted := 0
 	var damaged error // rows that were passed over
 	for {
@@ -85,7 +96,7 @@ func (v *Vault) sweepAlone(ctx context.Context) {
 			v.sweepErrors.Add(1)
 		}
 	}()
-	if _, err := v.Sweep(ctx); err != nil && ctx.Err() == nil {
+	if _, err := v.sweep(ctx); err != nil && ctx.Err() == nil {
 		v.sweepErrors.Add(1)
 	}
 }

@@ -54,6 +54,12 @@ type Vault struct {
 	eventErrors atomic.Uint64
 	sweepErrors atomic.Uint64
 	shredErrors atomic.Uint64
+
+	// Of Config.Authorizer.
+	asksAtOnce bool // it is an ImmediateAuthorizer
+	hanging    atomic.Int64
+	denied     atomic.Uint64
+	undecided  atomic.Uint64
 }
 
 // New returns a vault. It does no I/O: a KMS or a database that can't be
@@ -65,6 +71,7 @@ func New(cfg Config) (*Vault, error) {
 		return nil, err
 	}
 	v := &Vault{cfg: cfg}
+	_, v.asksAtOnce = cfg.Authorizer.(ImmediateAuthorizer)
 	// The vault's own goroutines belong to no call. They end with Close.
 	root, stop := context.WithCancel(context.Background())
 	v.root, v.stop = root, stop
@@ -146,6 +153,9 @@ func (v *Vault) Check(ctx context.Context) error {
 	if v.closed.Load() {
 		return ErrClosed
 	}
+	if err := v.permit(ctx, Request{Operation: OpCheck}); err != nil {
+		return fmt.Errorf("vault: check: %w", err)
+	}
 	if v.cfg.Store != nil {
 		if err := v.cfg.Store.Ping(ctx); err != nil {
 			return fmt.Errorf("vault: check: store: %w", err)
@@ -185,6 +195,9 @@ type Stats struct {
 	EventErrors    uint64 // failures of Config.OnEvent
 	SweepErrors    uint64 // failures of the background sweep
 	ShredErrors    uint64 // failures of shreddings in the background
+
+	Denied    uint64 // operations that Config.Authorizer denied, the undecided ones included
+	Undecided uint64 // those at which it panicked, hung, or was not asked since it hangs
 }
 
 // KEKStats counts the calls to one KEK.
@@ -222,6 +235,8 @@ func (v *Vault) Stats() Stats {
 		EventErrors:    v.eventErrors.Load(),
 		SweepErrors:    v.sweepErrors.Load(),
 		ShredErrors:    v.shredErrors.Load(),
+		Denied:         v.denied.Load(),
+		Undecided:      v.undecided.Load(),
 	}
 	for uri, k := range ring.KEKs {
 		s.KEKs[uri] = KEKStats(k)

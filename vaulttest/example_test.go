@@ -50,3 +50,32 @@ func (t *exampleTB) end() {
 		f()
 	}
 }
+
+// What an application's test of who may do what looks like.
+func ExampleVault_Decisions() {
+	testAccess := func(t testing.TB) {
+		org := vault.KeyContext{"organization_id": "org_01"}
+		v := vaulttest.New(t, func(c *vault.Config) {
+			c.Authorizer = vault.AuthorizerFunc(func(_ context.Context, r vault.Request) error {
+				if role, _ := r.Attributes.Get("role"); role == "support" && r.Operation == vault.OpGet {
+					return errors.New("support doesn't read")
+				}
+				return nil
+			})
+		})
+		ctx := vault.WithActor(context.Background(), "ann")
+		ctx = vault.WithActorAttributes(ctx, map[string]string{"role": "support"})
+		_, err := v.Get(ctx, org, "a")
+		fmt.Println("denied:", errors.Is(err, vault.ErrAccessDenied), "calls of the KEK:", v.KEK.Calls())
+		for _, d := range v.Decisions(vault.OpGet) {
+			fmt.Println(d.Request.Operation, d.Request.Actor, d.Err)
+		}
+	}
+	t := new(exampleTB)
+	testAccess(t)
+	t.end()
+
+	// Output:
+	// denied: true calls of the KEK: 0
+	// data.get ann support doesn't read
+}

@@ -29,8 +29,9 @@ type Vault struct {
 	// fail.
 	Store *memstore.Store
 
-	mu     sync.Mutex
-	events []vault.Event
+	mu        sync.Mutex
+	events    []vault.Event
+	decisions []Decision
 }
 
 // New returns a vault that is closed when the test ends. Each of change may
@@ -47,6 +48,7 @@ func New(t testing.TB, change ...func(*vault.Config)) *Vault {
 	if cfg.Policy != nil && cfg.KEK == v.KEK {
 		cfg.KEK = nil
 	}
+	cfg.Authorizer = v.recording(cfg.Authorizer)
 	next := cfg.OnEvent
 	cfg.OnEvent = func(ctx context.Context, e vault.Event) error {
 		v.record(e)
