@@ -66,7 +66,8 @@ func (v *Vault) RekeyDataKey(ctx context.Context, from KeyContext, sealed []byte
 	return v.rekeyDataKey(ctx, source, sealed, target)
 }
 
-func (v *Vault) createDataKey(ctx context.Context, c keyring.Context) (DataKey, error) {
+func (v *Vault) createDataKey(ctx context.Context, c keyring.Context) (_ DataKey, err error) {
+	defer v.trace(&ctx, "create_data_key", &c).end(&err)
 	o := v.begin(ctx, DEKCreated, c)
 	key := make([]byte, envelope.KeySize)
 	if _, err := rand.Read(key); err != nil { // never fails: crypto/rand crashes the program instead
@@ -84,7 +85,8 @@ func (v *Vault) createDataKey(ctx context.Context, c keyring.Context) (DataKey, 
 	return DataKey{Key: key, Sealed: sealed}, nil
 }
 
-func (v *Vault) decryptDataKey(ctx context.Context, c keyring.Context, sealed []byte) ([]byte, error) {
+func (v *Vault) decryptDataKey(ctx context.Context, c keyring.Context, sealed []byte) (_ []byte, err error) {
+	defer v.trace(&ctx, "decrypt_data_key", &c).end(&err)
 	o := v.begin(ctx, DEKDecrypted, c)
 	key, id, err := v.open(ctx, c, envelope.KindDataKey, nil, sealed, nil)
 	if err != nil {
@@ -98,7 +100,8 @@ func (v *Vault) decryptDataKey(ctx context.Context, c keyring.Context, sealed []
 	return key, nil
 }
 
-func (v *Vault) rekeyDataKey(ctx context.Context, from keyring.Context, sealed []byte, to keyring.Context) ([]byte, error) {
+func (v *Vault) rekeyDataKey(ctx context.Context, from keyring.Context, sealed []byte, to keyring.Context) (_ []byte, err error) {
+	defer v.trace(&ctx, "rekey_data_key", &to).end(&err)
 	o := v.begin(ctx, DEKRekeyed, to)
 	out, id, err := v.rekey(ctx, from, sealed, to)
 	if err != nil {

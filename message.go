@@ -100,7 +100,8 @@ func Inspect(data []byte) (Info, error) {
 	return info, nil
 }
 
-func (v *Vault) encrypt(ctx context.Context, c keyring.Context, dst, plaintext, aad []byte) ([]byte, error) {
+func (v *Vault) encrypt(ctx context.Context, c keyring.Context, dst, plaintext, aad []byte) (_ []byte, err error) {
+	defer v.trace(&ctx, "encrypt", &c).end(&err)
 	o := v.begin(ctx, MessageEncrypted, c)
 	out, id, err := v.seal(ctx, c, envelope.KindMessage, v.cfg.MaxPlaintext, dst, plaintext, aad)
 	if err != nil {
@@ -120,11 +121,11 @@ func (v *Vault) decrypt(ctx context.Context, c keyring.Context, dst, data, aad [
 
 // decryptBytes decrypts an envelope or, if foreign and Config.Legacy is set,
 // what an older scheme made.
-func (v *Vault) decryptBytes(ctx context.Context, c keyring.Context, dst, data, aad []byte, foreign bool) ([]byte, error) {
+func (v *Vault) decryptBytes(ctx context.Context, c keyring.Context, dst, data, aad []byte, foreign bool) (_ []byte, err error) {
+	defer v.trace(&ctx, "decrypt", &c).end(&err)
 	o := v.begin(ctx, MessageDecrypted, c)
 	var out []byte
 	var id KeyID
-	var err error
 	if foreign && v.cfg.Legacy != nil {
 		out, err = v.decryptLegacy(ctx, c, dst, data, aad)
 	} else {
@@ -168,11 +169,17 @@ func (v *Vault) decryptString(ctx context.Context, c keyring.Context, text strin
 	}
 	b, err := envelope.DecodeText(text)
 	if err != nil {
-		_, err = v.decrypted(v.begin(ctx, MessageDecrypted, c), KeyID{}, nil, 0, err)
-		return "", err
+		return "", v.notText(ctx, c, err)
 	}
 	b, err = v.decrypt(ctx, c, nil, b, aad)
 	return string(b), err
+}
+
+// notText ends a decryption of what isn't even the text of an envelope.
+func (v *Vault) notText(ctx context.Context, c keyring.Context, malformed error) (err error) {
+	defer v.trace(&ctx, "decrypt", &c).end(&err)
+	_, err = v.decrypted(v.begin(ctx, MessageDecrypted, c), KeyID{}, nil, 0, malformed)
+	return err
 }
 
 func (v *Vault) decryptLegacy(ctx context.Context, c keyring.Context, dst, data, aad []byte) (out []byte, err error) {

@@ -20,7 +20,8 @@ const sweepBatch = 500
 //
 // Errors: ErrNoStore, ErrClosed; the store's. Those deleted before an error are
 // counted.
-func (v *Vault) Sweep(ctx context.Context) (int, error) {
+func (v *Vault) Sweep(ctx context.Context) (_ int, err error) {
+	defer v.trace(&ctx, "sweep", nil).end(&err)
 	deleted := 0
 	var damaged error // rows that were passed over
 	for {
