@@ -123,7 +123,7 @@ func TestDriverModulesImportDown(t *testing.T) {
 
 		"storage/etcdstore": {"storage", "keyctx"},
 
-		"vaultotel": {""},
+		"vaultotel": {"storage"},
 	} {
 		files := 0
 		err := filepath.WalkDir(driver, func(path string, d fs.DirEntry, err error) error {

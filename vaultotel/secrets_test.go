@@ -86,7 +86,7 @@ func exported(t *testing.T, w *world) (spans, metrics string) {
 	for _, s := range w.spans.GetSpans() {
 		fmt.Fprintf(&b, "%+v %#v\n", s, s)
 		for _, kv := range s.Attributes {
-			fmt.Fprintf(&b, "%s=%s\n", kv.Key, kv.Value.Emit())
+			fmt.Fprintf(&b, "%s=%s\n", kv.Key, kv.Value.String())
 		}
 	}
 	m, err := json.Marshal(collect(t, w.reader))
