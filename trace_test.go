@@ -361,3 +361,32 @@ func TestTracerIsToldOfBatches(t *testing.T) {
 		}
 	}
 }
+
+// classless is a KEK whose errors have no class, or several, against its contract.
+type classless struct {
+	kek.Wrapper
+	err error
+}
+
+func (k classless) Wrap(context.Context, []byte, kek.Binding) ([]byte, error) { return nil, k.err }
+
+// Whatever a KEK's driver gives, the error that is told has one class.
+func TestTracerIsToldOneClass(t *testing.T) {
+	for want, given := range map[error]error{
+		kek.ErrUnavailable: errors.New("no class"),
+		kek.ErrDenied:      errors.Join(kek.ErrUnavailable, kek.ErrDenied),
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var r tale
+			v := vaulttest.New(t, func(c *vault.Config) { c.Tracer, c.KEK = r.tracer(), classless{memkek.New("k"), given} })
+			_, err := v.Encrypt(t.Context(), orgA, nil, nil)
+			wantErr(t, err, want)
+			_, ended := r.take(t)
+			if told := ended["encrypt/wrap 1"]; len(told) != 1 {
+				t.Errorf("it ended with %v", told)
+			} else if wantErr(t, told[0], want); len(classes(told[0])) != 1 {
+				t.Errorf("it has the classes %v", classes(told[0]))
+			}
+		})
+	}
+}
