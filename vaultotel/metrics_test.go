@@ -3,7 +3,11 @@ package vaultotel_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -265,5 +269,37 @@ func TestAPanicHarmsNothing(t *testing.T) {
 	// Encrypt, LatestKey, wrap, unwrap, InsertKey; Decrypt.
 	if n := v.Stats().TracerPanics; n != 6 {
 		t.Errorf("%d panics are counted, want 6", n)
+	}
+}
+
+// Every metric, and no other, is in the tables of docs/OBSERVABILITY.md and of the
+// package's documentation.
+func TestDocumentsNameEveryMetric(t *testing.T) {
+	made := make(map[string]bool)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.KEK.SetFault(memkek.Unavailable)
+		for range 7 { // of three calls each, until the KEK is not asked any more
+			_, _ = w.Encrypt(t.Context(), orgA, nil, nil)
+		}
+		for name := range collect(t, w.reader) {
+			made[name] = true
+		}
+	})
+	for path, row := range map[string]string{
+		"doc.go":                   `(?m)^//\t(embedvault\.[a-z.]+) .*$`,
+		"../docs/OBSERVABILITY.md": "(?m)^\\| `(embedvault\\.[a-z.]+)` \\|",
+	} {
+		text, err := os.ReadFile(path)
+		ok(t, err)
+		named := make(map[string]bool)
+		for _, m := range regexp.MustCompile(row).FindAllStringSubmatch(string(text), -1) {
+			if !strings.HasSuffix(m[1], ".") { // a span, with what is about to be named
+				named[m[1]] = true
+			}
+		}
+		if !maps.Equal(named, made) {
+			t.Errorf("%s names %v; there are %v", path, slices.Sorted(maps.Keys(named)), slices.Sorted(maps.Keys(made)))
+		}
 	}
 }

@@ -31,7 +31,8 @@ func (t *Telemetry) startOperation(ctx context.Context, op vault.TracedOperation
 	if t.tracer == nil {
 		return ctx, nil
 	}
-	ctx, span := t.start(ctx, "embedvault."+op.Name, trace.SpanKindInternal, keyOperation.String(op.Name))
+	named := t.named("embedvault.", op.Name, trace.SpanKindInternal, keyOperation)
+	ctx, span := t.tracer.Start(ctx, named.name, named.opts...)
 	if !span.IsRecording() {
 		return ctx, span
 	}
@@ -50,22 +51,39 @@ func (t *Telemetry) startKEKCall(ctx context.Context, call vault.TracedKEKCall) 
 	if t.tracer == nil {
 		return ctx, nil
 	}
-	attrs := []attribute.KeyValue{keyKEKCall.String(call.Ask), keyKEKURI.String(call.URI), keyKEKAttempt.Int(call.Attempt)}
+	named := t.named("embedvault.kek.", call.Ask, trace.SpanKindClient, keyKEKCall)
+	ctx, span := t.tracer.Start(ctx, named.name, named.opts...)
+	span.SetAttributes(keyKEKURI.String(call.URI), keyKEKAttempt.Int(call.Attempt))
 	if call.Items > 1 {
-		attrs = append(attrs, keyKEKItems.Int(call.Items))
+		span.SetAttributes(keyKEKItems.Int(call.Items))
 	}
-	return t.start(ctx, "embedvault.kek."+call.Ask, trace.SpanKindClient, attrs...)
+	return ctx, span
 }
 
 func (t *Telemetry) startStoreCall(ctx context.Context, call vault.TracedStoreCall) (context.Context, trace.Span) {
 	if t.tracer == nil {
 		return ctx, nil
 	}
-	return t.start(ctx, "embedvault.store."+call.Method, trace.SpanKindClient, keyStoreCall.String(call.Method))
+	named := t.named("embedvault.store.", call.Method, trace.SpanKindClient, keyStoreCall)
+	return t.tracer.Start(ctx, named.name, named.opts...)
 }
 
-func (t *Telemetry) start(ctx context.Context, name string, kind trace.SpanKind, attrs ...attribute.KeyValue) (context.Context, trace.Span) {
-	return t.tracer.Start(ctx, name, trace.WithSpanKind(kind), trace.WithAttributes(attrs...), trace.WithAttributes(t.common...))
+// namedSpan is what the spans of one name have in common, so that a warm call makes
+// none of it.
+type namedSpan struct {
+	name string
+	opts []trace.SpanStartOption
+}
+
+// named returns it for one of the few names of operations, methods and calls.
+func (t *Telemetry) named(prefix, name string, kind trace.SpanKind, key attribute.Key) *namedSpan {
+	by := [2]string{prefix, name}
+	if n, found := t.names.Load(by); found {
+		return n.(*namedSpan)
+	}
+	attrs := append([]attribute.KeyValue{key.String(name)}, t.common...)
+	n, _ := t.names.LoadOrStore(by, &namedSpan{prefix + name, []trace.SpanStartOption{trace.WithSpanKind(kind), trace.WithAttributes(attrs...)}})
+	return n.(*namedSpan)
 }
 
 // finish ends a span with its outcome. It is told the class and not the error, whose

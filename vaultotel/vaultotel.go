@@ -59,6 +59,7 @@ type Telemetry struct {
 	tracer  trace.Tracer // nil: no spans
 	meter   metric.Meter // nil: no metrics
 	metrics *instruments // nil: no metrics
+	names   sync.Map     // prefix and name → *namedSpan
 
 	mu       sync.Mutex // guards observed
 	observed bool

@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -165,4 +169,25 @@ func TestServeGoesOnUntilInterrupted(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The queries of docs/OBSERVABILITY.md ask for series that the page has.
+func TestDocumentedQueries(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/OBSERVABILITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := regexp.MustCompile(`\bembedvault_[a-z_]+_(total|count|bucket)\b`).FindAllString(string(doc), -1)
+	if len(asked) < 8 {
+		t.Fatalf("the document asks for %q", asked)
+	}
+	parts, _ := deltas(t)
+	for _, name := range asked {
+		found := slices.ContainsFunc(slices.Collect(maps.Keys(parts[3])), func(series string) bool {
+			return series == name || strings.HasPrefix(series, name+"{")
+		})
+		if !found {
+			t.Errorf("nothing is called %s", name)
+		}
+	}
 }
