@@ -99,16 +99,24 @@ func TestSpansOfFailures(t *testing.T) {
 	}
 }
 
-// A batch's span says how many keys it is about.
-func TestSpanOfABatch(t *testing.T) {
+// The calls of a job are under it, those in batches too, which no single key began.
+func TestSpansOfAJob(t *testing.T) {
 	w := newWorld(t, nil)
 	ok(t, w.Prepare(t.Context(), orgA, orgB))
 	w.KEK.Rotate()
 	w.spans.Reset()
-	ctx := t.Context()
-	must(w.Rewrap(ctx, vault.RewrapOptions{All: true}))(t)
-	_, spans := paths(t, w.spans.GetSpans())
-	if s, found := spans["rewrap"]; !found || s.Status.Code != codes.Unset {
-		t.Errorf("there is no good span of the operation among %v", spans)
+	if report := must(w.Rewrap(t.Context(), vault.RewrapOptions{All: true}))(t); report.Moved != 2 {
+		t.Fatalf("it moved %d", report.Moved)
+	}
+	names, spans := paths(t, w.spans.GetSpans())
+	for _, want := range []string{"rewrap", "rewrap/kek.unwrap", "rewrap/store.ListKeys"} {
+		if s, found := spans[want]; !found || s.Status.Code != codes.Unset {
+			t.Errorf("there is no good span %s among %q", want, names)
+		}
+	}
+	for _, path := range names {
+		if !strings.HasPrefix(path, "rewrap") {
+			t.Errorf("%s is not under the job", path)
+		}
 	}
 }
