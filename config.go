@@ -92,6 +92,10 @@ type Config struct {
 	// AuthorizerTimeout bounds one decision of the Authorizer. Default 5 seconds.
 	AuthorizerTimeout time.Duration
 
+	// Tracer is told when operations, calls to KEKs and calls to the Store begin and
+	// end, for traces and metrics. The zero Tracer is off.
+	Tracer Tracer
+
 	// Legacy opens an older scheme's data during a migration. Message calls give
 	// it what doesn't start as an envelope does. It must authenticate data and
 	// check kc and aad: who writes to your database can substitute whatever it

@@ -66,7 +66,8 @@ func (v *Vault) RekeyDataKey(ctx context.Context, from KeyContext, sealed []byte
 	return v.rekeyDataKey(ctx, source, sealed, target)
 }
 
-func (v *Vault) createDataKey(ctx context.Context, c keyring.Context) (DataKey, error) {
+func (v *Vault) createDataKey(ctx context.Context, c keyring.Context) (_ DataKey, err error) {
+	defer v.trace(&ctx, "create_data_key", &c).end(&err)
 	o := v.begin(ctx, DEKCreated, c)
 	if err := v.authorize(ctx, OpCreateDataKey, c); err != nil {
 		return DataKey{}, o.end(fmt.Errorf("vault: create data key: %w", err))
@@ -87,7 +88,8 @@ func (v *Vault) createDataKey(ctx context.Context, c keyring.Context) (DataKey, 
 	return DataKey{Key: key, Sealed: sealed}, nil
 }
 
-func (v *Vault) decryptDataKey(ctx context.Context, c keyring.Context, sealed []byte) ([]byte, error) {
+func (v *Vault) decryptDataKey(ctx context.Context, c keyring.Context, sealed []byte) (_ []byte, err error) {
+	defer v.trace(&ctx, "decrypt_data_key", &c).end(&err)
 	o := v.begin(ctx, DEKDecrypted, c)
 	if err := v.authorize(ctx, OpDecryptDataKey, c); err != nil {
 		return nil, o.end(fmt.Errorf("vault: decrypt data key: %w", err))
@@ -104,7 +106,8 @@ func (v *Vault) decryptDataKey(ctx context.Context, c keyring.Context, sealed []
 	return key, nil
 }
 
-func (v *Vault) rekeyDataKey(ctx context.Context, from keyring.Context, sealed []byte, to keyring.Context) ([]byte, error) {
+func (v *Vault) rekeyDataKey(ctx context.Context, from keyring.Context, sealed []byte, to keyring.Context) (_ []byte, err error) {
+	defer v.trace(&ctx, "rekey_data_key", &to).end(&err)
 	if err := v.permitRekey(ctx, from, to); err != nil {
 		return nil, err
 	}

@@ -46,7 +46,7 @@ func TestRootModuleRequires(t *testing.T) {
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
-	for _, forbidden := range []string{"aws-sdk-go", "cloud.google.com", "azure-sdk-for-go", "hashicorp/vault", "pgx", "go-sql-driver", "gorm", "entgo", "etcd/client", "modernc.org/sqlite", "joho/godotenv"} {
+	for _, forbidden := range []string{"aws-sdk-go", "cloud.google.com", "azure-sdk-for-go", "hashicorp/vault", "pgx", "go-sql-driver", "gorm", "entgo", "etcd/client", "modernc.org/sqlite", "joho/godotenv", "go.opentelemetry.io", "prometheus"} {
 		mod, err := os.ReadFile("go.mod")
 		if err != nil {
 			t.Fatal(err)
@@ -65,7 +65,7 @@ func TestRootModuleRequires(t *testing.T) {
 func TestImportsPointDown(t *testing.T) {
 	const module = "github.com/embedvault/vault"
 	allowed := map[string][]string{
-		"":                    {"envelope", "kek", "keyctx", "keyring", "storage"},
+		"":                    {"envelope", "internal/tracestore", "kek", "keyctx", "keyring", "storage"},
 		"keyctx":              {},
 		"envelope":            {"keyctx"},
 		"kek":                 {"keyctx"},
@@ -81,6 +81,7 @@ func TestImportsPointDown(t *testing.T) {
 
 		"storage/internal/sqlcore": {"storage", "keyctx"},
 		"access":                   {"", "keyctx"},
+		"internal/tracestore":      {"keyctx", "storage"},
 		"vaulttest":                {"", "kek/memkek", "storage/memstore"},
 	}
 	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}}:{{range .Imports}} {{.}}{{end}}", "./...").Output()
@@ -122,6 +123,8 @@ func TestDriverModulesImportDown(t *testing.T) {
 		"kek/hashivault": {"kek", "keyctx"},
 
 		"storage/etcdstore": {"storage", "keyctx"},
+
+		"vaultotel": {"storage"},
 	} {
 		files := 0
 		err := filepath.WalkDir(driver, func(path string, d fs.DirEntry, err error) error {

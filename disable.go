@@ -36,7 +36,8 @@ func (v *Vault) Disable(ctx context.Context, match KeyContext) (int, error) {
 	return n, nil
 }
 
-func (v *Vault) disable(ctx context.Context, match KeyContext) (int, error) {
+func (v *Vault) disable(ctx context.Context, match KeyContext) (_ int, err error) {
+	defer v.trace(&ctx, "disable", nil).end(&err)
 	if err := v.permitMatch(ctx, OpDisable, match); err != nil {
 		return 0, err
 	}
@@ -94,7 +95,8 @@ func (v *Vault) Enable(ctx context.Context, match KeyContext) (int, error) {
 	return n, nil
 }
 
-func (v *Vault) enable(ctx context.Context, match KeyContext) (int, error) {
+func (v *Vault) enable(ctx context.Context, match KeyContext) (_ int, err error) {
+	defer v.trace(&ctx, "enable", nil).end(&err)
 	if err := v.permitMatch(ctx, OpEnable, match); err != nil {
 		return 0, err
 	}

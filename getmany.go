@@ -27,9 +27,10 @@ func (v *Vault) GetMany(ctx context.Context, kc KeyContext, names ...string) (ma
 // manyAtOnce is how many objects GetMany asks the store for in one call.
 const manyAtOnce = storage.MaxNames
 
-func (v *Vault) getMany(ctx context.Context, c keyring.Context, names []string) (map[string]Object, error) {
+func (v *Vault) getMany(ctx context.Context, c keyring.Context, names []string) (_ map[string]Object, err error) {
+	defer v.trace(&ctx, "get_many", &c).end(&err)
 	objects := make(map[string]Object, len(names))
-	names, err := v.distinctNames(ctx, names)
+	names, err = v.distinctNames(ctx, names)
 	if err != nil {
 		return objects, v.getManyFailed(ctx, c, err)
 	}

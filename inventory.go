@@ -107,7 +107,8 @@ func (v *Vault) Keys(ctx context.Context, f KeyFilter) iter.Seq2[KeyInfo, error]
 	}
 }
 
-func (v *Vault) keys(ctx context.Context, f KeyFilter, yield func(KeyInfo) bool) error {
+func (v *Vault) keys(ctx context.Context, f KeyFilter, yield func(KeyInfo) bool) (err error) {
+	defer v.trace(&ctx, "keys", nil).end(&err)
 	if err := f.validate(); err != nil {
 		return err
 	}

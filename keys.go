@@ -40,7 +40,8 @@ func (v *Vault) Prepare(ctx context.Context, kcs ...KeyContext) error {
 	return errors.Join(errs...)
 }
 
-func (v *Vault) prepare(ctx context.Context, c keyring.Context) error {
+func (v *Vault) prepare(ctx context.Context, c keyring.Context) (err error) {
+	defer v.trace(&ctx, "prepare", &c).end(&err)
 	if err := v.permit(ctx, Request{Operation: OpPrepare, Context: c.Pairs}); err != nil {
 		return fmt.Errorf("vault: prepare: %w", err)
 	}
@@ -68,12 +69,13 @@ func (v *Vault) Rotate(ctx context.Context, kc KeyContext) error {
 	return v.rotate(ctx, c)
 }
 
-func (v *Vault) rotate(ctx context.Context, c keyring.Context) error {
+func (v *Vault) rotate(ctx context.Context, c keyring.Context) (err error) {
+	defer v.trace(&ctx, "rotate", &c).end(&err)
 	o := v.begin(ctx, KeyRotated, c)
 	if err := v.authorize(ctx, OpRotate, c); err != nil {
 		return o.end(fmt.Errorf("vault: rotate: %w", err))
 	}
-	err := v.rotateKey(ctx, c, keyctx.PurposeData)
+	err = v.rotateKey(ctx, c, keyctx.PurposeData)
 	if err == nil || errors.Is(err, ErrKeyNotFound) {
 		wrapping := v.rotateKey(ctx, c, keyctx.PurposeWrapping)
 		if err != nil || !errors.Is(wrapping, ErrKeyNotFound) {
@@ -113,9 +115,10 @@ func (v *Vault) VerifyKEK(ctx context.Context, kc KeyContext) error {
 	return v.verifyKEK(ctx, c)
 }
 
-func (v *Vault) verifyKEK(ctx context.Context, c keyring.Context) error {
+func (v *Vault) verifyKEK(ctx context.Context, c keyring.Context) (err error) {
+	defer v.trace(&ctx, "verify_kek", &c).end(&err)
 	o := v.begin(ctx, KEKVerified, c)
-	err := v.authorize(ctx, OpVerifyKEK, c)
+	err = v.authorize(ctx, OpVerifyKEK, c)
 	if err == nil {
 		err = v.ring.Verify(ctx, c)
 	}

@@ -88,7 +88,8 @@ func (v *Vault) Describe(ctx context.Context, kc KeyContext, name string, opts .
 // Lookup returns the metadata of an object by its ID alone, whatever its
 // context within this vault's namespace: for administrators. Nothing is
 // decrypted, and so nothing of it is authenticated.
-func (v *Vault) Lookup(ctx context.Context, id ID) (Metadata, error) {
+func (v *Vault) Lookup(ctx context.Context, id ID) (_ Metadata, err error) {
+	defer v.trace(&ctx, "lookup", nil).end(&err)
 	o := v.begin(ctx, MetadataRead, keyring.Context{})
 	rec, err := v.lookup(ctx, id)
 	err = v.permitRow(ctx, Request{Operation: OpLookup, Context: rec.Context.WithoutNamespace(), ObjectID: id}, rec, err)
@@ -125,7 +126,8 @@ func (v *Vault) lookup(ctx context.Context, id ID) (storage.ObjectRecord, error)
 	return rec, err
 }
 
-func (v *Vault) describe(ctx context.Context, c keyring.Context, name string, opts []GetOption) (Metadata, error) {
+func (v *Vault) describe(ctx context.Context, c keyring.Context, name string, opts []GetOption) (_ Metadata, err error) {
+	defer v.trace(&ctx, "describe", &c).end(&err)
 	o := v.begin(ctx, MetadataRead, c)
 	version, err := getOptions(opts)
 	var rec storage.ObjectRecord
@@ -169,7 +171,8 @@ func (v *Vault) listPage(ctx context.Context, c keyring.Context, opts ListOption
 }
 
 // page reads a page; with decide it is the first of an operation, which is decided now.
-func (v *Vault) page(ctx context.Context, c keyring.Context, opts ListOptions, decide bool) (Page, error) {
+func (v *Vault) page(ctx context.Context, c keyring.Context, opts ListOptions, decide bool) (_ Page, err error) {
+	defer v.trace(&ctx, "list", &c).end(&err)
 	if err := v.ready(ctx); err != nil {
 		return Page{}, fmt.Errorf("vault: list: %w", err)
 	}
@@ -270,7 +273,8 @@ func (v *Vault) versions(ctx context.Context, c keyring.Context, name string, in
 	}
 }
 
-func (v *Vault) versionPage(ctx context.Context, c keyring.Context, name string, object *ID, cursor string) (Page, error) {
+func (v *Vault) versionPage(ctx context.Context, c keyring.Context, name string, object *ID, cursor string) (_ Page, err error) {
+	defer v.trace(&ctx, "versions", &c).end(&err)
 	if cursor == "" {
 		rec, err := v.row(ctx, OpVersions, c, name, ID{})
 		if err != nil {

@@ -100,11 +100,12 @@ func Inspect(data []byte) (Info, error) {
 	return info, nil
 }
 
-func (v *Vault) encrypt(ctx context.Context, c keyring.Context, dst, plaintext, aad []byte) ([]byte, error) {
+func (v *Vault) encrypt(ctx context.Context, c keyring.Context, dst, plaintext, aad []byte) (_ []byte, err error) {
+	defer v.trace(&ctx, "encrypt", &c).end(&err)
 	o := v.begin(ctx, MessageEncrypted, c)
 	var out []byte
 	var id KeyID
-	err := v.authorize(ctx, OpEncrypt, c)
+	err = v.authorize(ctx, OpEncrypt, c)
 	if err == nil {
 		out, id, err = v.seal(ctx, c, envelope.KindMessage, v.cfg.MaxPlaintext, dst, plaintext, aad)
 	}
@@ -125,11 +126,12 @@ func (v *Vault) decrypt(ctx context.Context, c keyring.Context, dst, data, aad [
 
 // decryptBytes decrypts an envelope or, if foreign and Config.Legacy is set,
 // what an older scheme made.
-func (v *Vault) decryptBytes(ctx context.Context, c keyring.Context, dst, data, aad []byte, foreign bool) ([]byte, error) {
+func (v *Vault) decryptBytes(ctx context.Context, c keyring.Context, dst, data, aad []byte, foreign bool) (_ []byte, err error) {
+	defer v.trace(&ctx, "decrypt", &c).end(&err)
 	o := v.begin(ctx, MessageDecrypted, c)
 	var out []byte
 	var id KeyID
-	err := v.authorize(ctx, OpDecrypt, c)
+	err = v.authorize(ctx, OpDecrypt, c)
 	switch {
 	case err != nil:
 	case foreign && v.cfg.Legacy != nil:
@@ -175,15 +177,21 @@ func (v *Vault) decryptString(ctx context.Context, c keyring.Context, text strin
 	}
 	b, err := envelope.DecodeText(text)
 	if err != nil {
-		o := v.begin(ctx, MessageDecrypted, c)
-		if denied := v.authorize(ctx, OpDecrypt, c); denied != nil {
-			err = denied
-		}
-		_, err = v.decrypted(o, KeyID{}, nil, 0, err)
-		return "", err
+		return "", v.notText(ctx, c, err)
 	}
 	b, err = v.decrypt(ctx, c, nil, b, aad)
 	return string(b), err
+}
+
+// notText ends a decryption of what isn't even the text of an envelope.
+func (v *Vault) notText(ctx context.Context, c keyring.Context, malformed error) (err error) {
+	defer v.trace(&ctx, "decrypt", &c).end(&err)
+	o := v.begin(ctx, MessageDecrypted, c)
+	if err = v.authorize(ctx, OpDecrypt, c); err == nil {
+		err = malformed
+	}
+	_, err = v.decrypted(o, KeyID{}, nil, 0, err)
+	return err
 }
 
 func (v *Vault) decryptLegacy(ctx context.Context, c keyring.Context, dst, data, aad []byte) (out []byte, err error) {

@@ -113,7 +113,8 @@ func (v *Vault) ready(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (v *Vault) put(ctx context.Context, c keyring.Context, name string, value []byte, opts []PutOption) (Metadata, error) {
+func (v *Vault) put(ctx context.Context, c keyring.Context, name string, value []byte, opts []PutOption) (_ Metadata, err error) {
+	defer v.trace(&ctx, "put", &c).end(&err)
 	o := v.begin(ctx, DataUpdated, c)
 	meta, err := v.putObject(ctx, c, name, value, opts)
 	if err != nil {
@@ -179,7 +180,8 @@ func (v *Vault) getByID(ctx context.Context, c keyring.Context, id ID, opts []Ge
 
 // read fetches and opens one object. name is the one asked for; "" if the
 // object is asked for by ID. invalid is what is wrong with the call already.
-func (v *Vault) read(ctx context.Context, c keyring.Context, name string, ref storage.ObjectRef, opts []GetOption, invalid error) (Object, error) {
+func (v *Vault) read(ctx context.Context, c keyring.Context, name string, ref storage.ObjectRef, opts []GetOption, invalid error) (_ Object, err error) {
+	defer v.trace(&ctx, "get", &c).end(&err)
 	o := v.begin(ctx, DataRead, c)
 	obj, err := v.fetch(ctx, c, name, ref, opts, invalid)
 	if err != nil {
@@ -248,7 +250,8 @@ func (v *Vault) openObject(ctx context.Context, c keyring.Context, name string, 
 	return obj, nil
 }
 
-func (v *Vault) delete(ctx context.Context, c keyring.Context, name string, opts []DeleteOption) error {
+func (v *Vault) delete(ctx context.Context, c keyring.Context, name string, opts []DeleteOption) (err error) {
+	defer v.trace(&ctx, "delete", &c).end(&err)
 	o := v.begin(ctx, DataDeleted, c)
 	rec, err := v.deleteObject(ctx, c, name, opts)
 	if err != nil {

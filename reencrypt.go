@@ -107,8 +107,9 @@ func (v *Vault) ReencryptObjects(ctx context.Context, opts ReencryptOptions) (Re
 	return r, nil
 }
 
-func (v *Vault) reencryptObjects(ctx context.Context, opts ReencryptOptions) (ReencryptReport, error) {
-	err := passOptions{
+func (v *Vault) reencryptObjects(ctx context.Context, opts ReencryptOptions) (_ ReencryptReport, err error) {
+	defer v.trace(&ctx, "reencrypt_objects", nil).end(&err)
+	err = passOptions{
 		match: &opts.Match, all: opts.All, concurrency: &opts.Concurrency, maxFailures: opts.MaxFailures,
 		rateLimit: opts.RateLimit, job: opts.Job, dryRun: opts.DryRun,
 	}.check()

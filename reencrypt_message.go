@@ -67,7 +67,8 @@ func (v *Vault) reencryptable(ctx context.Context, data []byte) (e envelope.Enve
 	return e, nil, text, fmt.Errorf("%w: it is a %v", ErrMalformed, e.Kind)
 }
 
-func (v *Vault) needsReencrypt(ctx context.Context, c keyring.Context, data []byte) (bool, error) {
+func (v *Vault) needsReencrypt(ctx context.Context, c keyring.Context, data []byte) (_ bool, err error) {
+	defer v.trace(&ctx, "needs_reencrypt", &c).end(&err)
 	if err := v.permit(ctx, Request{Operation: OpNeedsReencrypt, Context: c.Pairs}); err != nil {
 		return false, err
 	}
@@ -95,12 +96,13 @@ func (v *Vault) needsReencrypt(ctx context.Context, c keyring.Context, data []by
 	return !v.cfg.SelfContained || !bytes.Equal(e.Block, active.Block()), nil
 }
 
-func (v *Vault) reencrypt(ctx context.Context, c keyring.Context, data, aad []byte) ([]byte, error) {
+func (v *Vault) reencrypt(ctx context.Context, c keyring.Context, data, aad []byte) (_ []byte, err error) {
+	defer v.trace(&ctx, "reencrypt", &c).end(&err)
 	o := v.begin(ctx, MessageReencrypted, c)
 	var e envelope.Envelope
 	var out, binary []byte
 	var text bool
-	err := v.authorize(ctx, OpReencrypt, c)
+	err = v.authorize(ctx, OpReencrypt, c)
 	if err == nil {
 		e, binary, text, err = v.reencryptable(ctx, data)
 	}

@@ -102,7 +102,8 @@ func (v *Vault) RetireKeys(ctx context.Context, opts RetireOptions) (RetireRepor
 	return r, nil
 }
 
-func (v *Vault) retireKeys(ctx context.Context, opts RetireOptions) (RetireReport, error) {
+func (v *Vault) retireKeys(ctx context.Context, opts RetireOptions) (_ RetireReport, err error) {
+	defer v.trace(&ctx, "retire_keys", nil).end(&err)
 	if opts.OlderThan == 0 {
 		opts.OlderThan = max(defaultRetireAge, 2*v.cfg.Cache.longest())
 	}

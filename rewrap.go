@@ -101,8 +101,9 @@ type RewrapFailure struct {
 // Errors: ErrInvalidOption, also in a transaction of the application's;
 // ErrInvalidContext; ErrNoStore; ErrClosed, also if the vault is closed meanwhile; [ErrRewrapIncomplete] at the end; ErrEvent; the store's;
 // ctx's. The report is good in every case, and a Job goes on from there.
-func (v *Vault) Rewrap(ctx context.Context, opts RewrapOptions) (RewrapReport, error) {
-	opts, err := opts.withDefaults()
+func (v *Vault) Rewrap(ctx context.Context, opts RewrapOptions) (_ RewrapReport, err error) {
+	defer v.trace(&ctx, "rewrap", nil).end(&err)
+	opts, err = opts.withDefaults()
 	if err != nil {
 		return RewrapReport{}, fmt.Errorf("vault: rewrap: %w", err)
 	}

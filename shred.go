@@ -70,7 +70,8 @@ func (v *Vault) Shred(ctx context.Context, match KeyContext, opts ShredOptions) 
 	return r, nil
 }
 
-func (v *Vault) shred(ctx context.Context, match KeyContext, opts ShredOptions) (ShredReceipt, error) {
+func (v *Vault) shred(ctx context.Context, match KeyContext, opts ShredOptions) (_ ShredReceipt, err error) {
+	defer v.trace(&ctx, "shred", nil).end(&err)
 	if err := match.Validate(); err != nil {
 		return ShredReceipt{}, err
 	}

@@ -29,8 +29,9 @@ type PendingShred struct {
 //
 // Errors: ErrNoStore; ErrClosed; the store's; ctx's; ErrStoreCorrupt, with those that
 // can be read, if others can't.
-func (v *Vault) PendingShreds(ctx context.Context) ([]PendingShred, error) {
-	err := v.ready(ctx)
+func (v *Vault) PendingShreds(ctx context.Context) (_ []PendingShred, err error) {
+	defer v.trace(&ctx, "pending_shreds", nil).end(&err)
+	err = v.ready(ctx)
 	if err == nil {
 		err = v.permit(ctx, Request{Operation: OpPendingShreds, All: true})
 	}
@@ -65,7 +66,8 @@ func (v *Vault) PendingShreds(ctx context.Context) ([]PendingShred, error) {
 // keys, which stay disabled; ErrVersionConflict if it has
 // begun to destroy keys; ErrInvalidOption in a transaction of the application's;
 // ErrNoStore; ErrClosed; ErrEvent; the store's; ctx's.
-func (v *Vault) CancelShred(ctx context.Context, id ID) error {
+func (v *Vault) CancelShred(ctx context.Context, id ID) (err error) {
+	defer v.trace(&ctx, "cancel_shred", nil).end(&err)
 	ctx, end, err := v.long(ctx)
 	if err != nil {
 		return fmt.Errorf("vault: cancel shred: %w", err)
@@ -181,7 +183,8 @@ func (v *Vault) releaseFromShred(ctx context.Context, n *shredNote) (int, error)
 // Errors: ErrInvalidOption in a transaction of the application's; ErrNoStore;
 // ErrClosed; ErrEvent; the store's; ctx's. One that fails, or that can't be read,
 // doesn't keep it from the others.
-func (v *Vault) RunShreds(ctx context.Context) ([]ShredReceipt, error) {
+func (v *Vault) RunShreds(ctx context.Context) (_ []ShredReceipt, err error) {
+	defer v.trace(&ctx, "run_shreds", nil).end(&err)
 	ctx, end, err := v.long(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("vault: run shreds: %w", err)

@@ -235,7 +235,8 @@ func (v *Vault) VerifyShred(ctx context.Context, r ShredReceipt) error {
 	return nil
 }
 
-func (v *Vault) verifyShred(ctx context.Context, r ShredReceipt) error {
+func (v *Vault) verifyShred(ctx context.Context, r ShredReceipt) (err error) {
+	defer v.trace(&ctx, "verify_shred", nil).end(&err)
 	if err := v.ready(ctx); err != nil {
 		return err
 	}

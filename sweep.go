@@ -20,18 +20,18 @@ const sweepBatch = 500
 //
 // Errors: ErrNoStore, ErrClosed; the store's. Those deleted before an error are
 // counted.
-func (v *Vault) Sweep(ctx context.Context) (int, error) {
-	err := v.ready(ctx)
-	if err == nil {
+func (v *Vault) Sweep(ctx context.Context) (int, error) { return v.sweep(ctx, true) }
+
+// sweep is Sweep; the vault itself need not ask.
+func (v *Vault) sweep(ctx context.Context, ask bool) (_ int, err error) {
+	defer v.trace(&ctx, "sweep", nil).end(&err)
+	err = v.ready(ctx)
+	if err == nil && ask {
 		err = v.permit(ctx, Request{Operation: OpSweep, All: true})
 	}
 	if err != nil {
 		return 0, fmt.Errorf("vault: sweep: %w", err)
 	}
-	return v.sweep(ctx)
-}
-
-func (v *Vault) sweep(ctx context.Context) (int, error) {
 	deleted := 0
 	var damaged error // rows that were passed over
 	for {
@@ -96,7 +96,7 @@ func (v *Vault) sweepAlone(ctx context.Context) {
 			v.sweepErrors.Add(1)
 		}
 	}()
-	if _, err := v.sweep(ctx); err != nil && ctx.Err() == nil {
+	if _, err := v.sweep(ctx, false); err != nil && ctx.Err() == nil {
 		v.sweepErrors.Add(1)
 	}
 }

@@ -50,10 +50,11 @@ type Vault struct {
 	life    sync.Mutex
 	running sync.WaitGroup
 
-	legacy      atomic.Uint64
-	eventErrors atomic.Uint64
-	sweepErrors atomic.Uint64
-	shredErrors atomic.Uint64
+	legacy       atomic.Uint64
+	eventErrors  atomic.Uint64
+	sweepErrors  atomic.Uint64
+	shredErrors  atomic.Uint64
+	tracerPanics atomic.Uint64
 
 	// Of Config.Authorizer.
 	asksAtOnce bool // it is an ImmediateAuthorizer
@@ -72,6 +73,7 @@ func New(cfg Config) (*Vault, error) {
 	}
 	v := &Vault{cfg: cfg}
 	_, v.asksAtOnce = cfg.Authorizer.(ImmediateAuthorizer)
+	v.cfg.Store = v.traceStore(cfg.Store)
 	// The vault's own goroutines belong to no call. They end with Close.
 	root, stop := context.WithCancel(context.Background())
 	v.root, v.stop = root, stop
@@ -105,6 +107,7 @@ func (v *Vault) ringConfig() keyring.Config {
 		SkipWrapCheck:      v.cfg.SkipWrapCheck,
 		NoBackground:       v.cfg.NoBackground,
 		OnEvent:            v.keyEvent,
+		TraceKEK:           v.traceKEKs(),
 	}
 	if v.cfg.Store != nil { // an interface that holds nothing must stay nil
 		c.Store = v.cfg.Store
@@ -149,7 +152,8 @@ func (v *Vault) work(ctx context.Context) (_ context.Context, end func(), err er
 // Check is a readiness probe: a round trip to the store, and one to the KEK
 // that the policy gives to the vault's own context {"vault:system": "check"}.
 // It makes and stores no key.
-func (v *Vault) Check(ctx context.Context) error {
+func (v *Vault) Check(ctx context.Context) (err error) {
+	defer v.trace(&ctx, "check", nil).end(&err)
 	if v.closed.Load() {
 		return ErrClosed
 	}
@@ -187,6 +191,7 @@ type Stats struct {
 	CacheHits      uint64 // keys found in the cache
 	CacheMisses    uint64 // keys that had to be loaded, or checked before use
 	CacheEvictions uint64 // keys that had to go because the cache was full
+	CacheStale     uint64 // keys that served beyond their time, because the KMS or the store wasn't answering
 
 	// KEKs counts calls and errors by the KEK's URI.
 	KEKs map[string]KEKStats
@@ -194,6 +199,7 @@ type Stats struct {
 	LegacyDecrypts uint64 // calls of Config.Legacy
 	EventErrors    uint64 // failures of Config.OnEvent
 	SweepErrors    uint64 // failures of the background sweep
+	TracerPanics   uint64 // panics of Config.Tracer
 	ShredErrors    uint64 // failures of shreddings in the background
 
 	Denied    uint64 // operations that Config.Authorizer denied, the undecided ones included
@@ -230,6 +236,7 @@ func (v *Vault) Stats() Stats {
 		CacheHits:      ring.Hits,
 		CacheMisses:    ring.Misses,
 		CacheEvictions: ring.Evictions,
+		CacheStale:     ring.Stale,
 		KEKs:           make(map[string]KEKStats, len(ring.KEKs)),
 		LegacyDecrypts: v.legacy.Load(),
 		EventErrors:    v.eventErrors.Load(),
@@ -237,6 +244,7 @@ func (v *Vault) Stats() Stats {
 		ShredErrors:    v.shredErrors.Load(),
 		Denied:         v.denied.Load(),
 		Undecided:      v.undecided.Load(),
+		TracerPanics:   v.tracerPanics.Load(),
 	}
 	for uri, k := range ring.KEKs {
 		s.KEKs[uri] = KEKStats(k)

@@ -147,7 +147,10 @@ func (j *Rewrapping) run(key batchKey, c *batch, state *kekState) {
 		for range items {
 			state.count(key.ask)
 		}
+		var outcome error
+		defer j.r.traceKEK(&ctx, KEKCall{URI: state.uri, Ask: key.ask, Items: len(items)}, &outcome)()
 		results := call(ctx, items)
+		outcome = firstFailed(results)
 		return results, unansweredBatch(results)
 	}, forgetResults)
 	c.finish(results, err)

@@ -14,6 +14,7 @@ import (
 // kekState is what the keyring knows of one KEK, by its URI.
 type kekState struct {
 	gate
+	uri  string
 	used atomic.Int64 // monotonic time of the last call
 
 	wraps, unwraps, rewraps                atomic.Uint64
@@ -32,7 +33,7 @@ const (
 func (r *Keyring) stateOf(uri string) *kekState {
 	v, ok := r.keks.Load(uri)
 	if !ok {
-		if v, ok = r.keks.LoadOrStore(uri, &kekState{gate: newGate(r)}); !ok && r.kekCount.Add(1) > manyKEKs {
+		if v, ok = r.keks.LoadOrStore(uri, &kekState{gate: newGate(r), uri: uri}); !ok && r.kekCount.Add(1) > manyKEKs {
 			r.forgetIdleKEKs()
 		}
 	}
@@ -110,13 +111,15 @@ func (r *Keyring) call(ctx context.Context, w kek.Wrapper, ask string, b kek.Bin
 	state := r.stateOf(uri)
 	defer atKEK(ctx)()
 	start := time.Now()
-	out, err := pass(ctx, &state.gate, func(ctx context.Context) ([]byte, error) {
+	out, err := pass(ctx, &state.gate, func(ctx context.Context) (out []byte, err error) {
 		state.count(ask)
+		defer r.traceKEK(&ctx, KEKCall{URI: uri, Ask: ask, Items: 1}, &err)()
 		begun := time.Now()
 		defer func() { state.observe(time.Since(begun)) }()
 		private := b
 		private.Context = b.Context.Clone() // drivers are others' code, and several may run at once
-		return f(ctx, private)
+		out, err = f(ctx, private)
+		return out, err
 	}, forgetSecret)
 	if err != nil {
 		clear(out)
@@ -134,14 +137,7 @@ func (r *Keyring) failed(ctx context.Context, state *kekState, uri, ask string, 
 		return fmt.Errorf("%s with %s: %w", ask, uri, err)
 	}
 	class := state.countError(err)
-	switch n := classes(err); {
-	case n == 1:
-		err = fmt.Errorf("%s with %s: %w", ask, uri, err)
-	case n == 0:
-		err = fmt.Errorf("%s with %s: %w: %w", ask, uri, class, err)
-	default: // against its contract: the others are there as text
-		err = fmt.Errorf("%s with %s: %w: %v", ask, uri, class, err)
-	}
+	err = fmt.Errorf("%s with %s: %w", ask, uri, oneClass(err))
 	if class == kek.ErrDenied {
 		err = r.emitDenied(ctx, b, uri, err, took)
 	}
@@ -182,9 +178,9 @@ const (
 // retry runs f again while a KEK is unavailable, with backoff and full jitter,
 // until it has been tried often enough or ctx ends. Where the circuit is open
 // there is no point in trying again at once.
-func (r *Keyring) retry(ctx context.Context, f func() error) error {
+func (r *Keyring) retry(ctx context.Context, f func(context.Context) error) error {
 	for n := 0; ; n++ {
-		err := f()
+		err := f(r.withAttempt(ctx, n+1))
 		if err == nil || kek.Class(err) != kek.ErrUnavailable || errors.Is(err, errClosedGate) || n+1 == tries {
 			return err
 		}
@@ -240,6 +236,7 @@ type Stats struct {
 	Hits      uint64 // keys found in the cache and fit to serve
 	Misses    uint64 // keys that had to be loaded, or checked before use
 	Evictions uint64 // keys that had to go because the cache was full
+	Stale     uint64 // keys that served beyond their time, because they couldn't be renewed
 	KEKs      map[string]KEKStats
 }
 
@@ -255,7 +252,7 @@ type KEKStats struct {
 
 // Stats returns the keyring's counters. It walks the cache.
 func (r *Keyring) Stats() Stats {
-	s := Stats{Misses: r.misses.Load(), KEKs: make(map[string]KEKStats)}
+	s := Stats{Misses: r.misses.Load(), Stale: r.stale.Load(), KEKs: make(map[string]KEKStats)}
 	s.Cached, s.Evictions, s.Hits = r.cache.tally()
 	r.keks.Range(func(uri, v any) bool {
 		c := v.(*kekState)

@@ -319,6 +319,7 @@ func (r *Keyring) renew(ctx context.Context, c Context, f flightKey, k *Key) (*K
 	now := r.clock.now()
 	if now.mono < k.retryAt.Load() && r.mayServe(k, now, k.kekDown.Load()) {
 		k.hit()
+		r.stale.Add(1)
 		return k, nil // it failed a moment ago: don't queue up behind what is down
 	}
 	r.misses.Add(1)
@@ -334,6 +335,7 @@ func (r *Keyring) renew(ctx context.Context, c Context, f flightKey, k *Key) (*K
 	if ctx.Err() == nil {
 		r.renewFailed(k, err)
 		if r.mayServe(k, r.clock.now(), unavailable(err)) {
+			r.stale.Add(1)
 			return k, nil
 		}
 	}

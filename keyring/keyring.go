@@ -45,8 +45,8 @@ var (
 	ErrNoStore = errors.New("no store is configured")
 )
 
-// Config configures a [Keyring]. Every field but Store, Namespace, RotateAfter and
-// OnEvent must be set; package vault fills in the defaults.
+// Config configures a [Keyring]. Every field but Store, Namespace, RotateAfter,
+// OnEvent and TraceKEK must be set; package vault fills in the defaults.
 type Config struct {
 	Policy    kek.Policy
 	Store     storage.KeyStore // nil: every envelope carries its own key
@@ -76,6 +76,11 @@ type Config struct {
 
 	// OnEvent is told what happens to keys. Its error fails the operation.
 	OnEvent func(context.Context, Event) error
+
+	// TraceKEK, unless it is nil, is told of each call to a KEK as it is made. The
+	// ctx that it returns is the call's; the func is called with its error, of one
+	// class. Neither is nil, and neither func panics.
+	TraceKEK func(context.Context, KEKCall) (context.Context, func(error))
 }
 
 // EventKind says what an [Event] is about.
@@ -143,6 +148,7 @@ type Keyring struct {
 	aging chan struct{}
 
 	misses atomic.Uint64
+	stale  atomic.Uint64
 }
 
 // New returns a keyring. It does no I/O. root is the parent of every context

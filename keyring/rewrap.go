@@ -385,7 +385,7 @@ func (j *Rewrapping) primary(ctx context.Context, w kek.Checker, b kek.Binding) 
 	if ok && time.Since(known.at) < primaryFor {
 		return known.version, nil
 	}
-	err = j.r.retry(ctx, func() error {
+	err = j.r.retry(ctx, func(ctx context.Context) error {
 		version, err = j.r.callCheck(ctx, w, b)
 		return err
 	})

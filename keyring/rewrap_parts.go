@@ -86,7 +86,7 @@ func (j *Rewrapping) unwrapOld(ctx context.Context, p plan) (key *envelope.Key, 
 		id: p.rec.KeyID, purpose: p.rec.Purpose, version: p.rec.Version,
 		quorum: p.rec.Quorum, wrappings: p.rec.Wrappings,
 	}
-	err = j.r.retry(ctx, func() error {
+	err = j.r.retry(ctx, func(ctx context.Context) error {
 		if w.quorum == keyctx.AllOf {
 			key, err = j.r.unwrapAll(ctx, p.olds, w, p.b)
 		} else {
@@ -102,7 +102,7 @@ func (j *Rewrapping) unwrapOld(ctx context.Context, p plan) (key *envelope.Key, 
 func (j *Rewrapping) anyOf(ctx context.Context, p plan, key *shown) (ws []keyctx.Wrapping, partly bool, err error) {
 	parts := make([]part, len(p.choice.KEKs))
 	errs := j.r.each(p.choice.KEKs, func(i int) error {
-		return j.r.retry(ctx, func() (err error) {
+		return j.r.retry(ctx, func(ctx context.Context) (err error) {
 			parts[i], err = j.part(ctx, p, i, key)
 			return err
 		})
@@ -240,7 +240,7 @@ func (j *Rewrapping) sharesAnew(ctx context.Context, p plan) ([]keyctx.Wrapping,
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	errs := j.r.each(p.choice.KEKs, func(i int) error {
-		return j.r.retry(ctx, func() (err error) {
+		return j.r.retry(ctx, func(ctx context.Context) (err error) {
 			if ws[i], shares[i], err = j.share(ctx, p, i); kek.Class(err) == kek.ErrDenied {
 				cancel()
 			}

@@ -36,7 +36,7 @@ func (r *Keyring) unwrap(ctx context.Context, c Context, w wrapped) (*envelope.K
 	}
 	b := r.binding(c, w.id, w.purpose, w.version)
 	var key *envelope.Key
-	err = r.retry(ctx, func() error {
+	err = r.retry(ctx, func(ctx context.Context) error {
 		if w.quorum == keyctx.AllOf {
 			key, err = r.unwrapAll(ctx, keks, w, b)
 		} else {

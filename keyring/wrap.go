@@ -131,7 +131,7 @@ func (r *Keyring) wrap(ctx context.Context, choice kek.Choice, key *envelope.Key
 		}
 	}()
 	var ws []keyctx.Wrapping
-	err = r.retry(ctx, func() error {
+	err = r.retry(ctx, func(ctx context.Context) error {
 		ws = make([]keyctx.Wrapping, len(choice.KEKs))
 		errs := r.each(choice.KEKs, func(i int) (err error) {
 			ws[i], err = r.wrapOne(ctx, choice.KEKs[i], parts[i], b, check)

@@ -1,0 +1,6 @@
+//go:build !race
+
+package vault_test
+
+// raceEnabled says that the race detector is on: sizes and times mean nothing.
+const raceEnabled = false
