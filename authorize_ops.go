@@ -44,6 +44,9 @@ const (
 	OpShredReceipts Operation = "shred.receipts" // ShredReceipts, ShreddedKeys
 	OpVerifyShred   Operation = "shred.verify"   // VerifyShred
 
+	OpJobs      Operation = "job.list"   // Jobs
+	OpForgetJob Operation = "job.forget" // ForgetJob
+
 	OpCheck Operation = "vault.check" // Check
 )
 
@@ -58,6 +61,7 @@ var operationEvents = map[Operation]EventName{
 	OpDisable: KeyDisabled, OpEnable: KeyEnabled, OpShred: KeyShredded, OpVerifyKEK: KEKVerified,
 	OpCancelShred: KeyEnabled, OpRunShreds: KeyShredded,
 	OpPendingShreds: AccessDenied, OpShredReceipts: AccessDenied, OpVerifyShred: AccessDenied,
+	OpJobs: AccessDenied, OpForgetJob: AccessDenied,
 	OpCheck: AccessDenied,
 }
 

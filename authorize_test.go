@@ -74,6 +74,7 @@ var operations = map[string][]vault.Operation{
 	"Disable": {vault.OpDisable}, "Enable": {vault.OpEnable}, "Shred": {vault.OpShred},
 	"CancelShred": {vault.OpCancelShred}, "RunShreds": {vault.OpRunShreds}, "PendingShreds": {vault.OpPendingShreds},
 	"ShredReceipts": {vault.OpShredReceipts}, "ShreddedKeys": {vault.OpShredReceipts}, "VerifyShred": {vault.OpVerifyShred},
+	"Jobs": {vault.OpJobs}, "ForgetJob": {vault.OpForgetJob},
 	"Check": {vault.OpCheck},
 }
 

@@ -144,6 +144,8 @@ func otherCalls(t testing.TB, v *vault.Vault) map[string]func() error {
 		"RetireKeys": func() error {
 			return second(v.RetireKeys(ctx, vault.RetireOptions{Match: orgB, ElsewhereReencrypted: true}))
 		},
-		"Prepare": func() error { return v.Prepare(ctx) },
+		"Jobs":      func() error { return second(v.Jobs(ctx)) },
+		"ForgetJob": func() error { return v.ForgetJob(ctx, vault.JobRewrap, "yearly") },
+		"Prepare":   func() error { return v.Prepare(ctx) },
 	}
 }

@@ -38,8 +38,12 @@ type Job struct {
 //
 // Errors: ErrNoStore; ErrClosed; the store's; ctx's; ErrStoreCorrupt if some can't be
 // read, of which Kind and Name are set and nothing else.
-func (v *Vault) Jobs(ctx context.Context) ([]Job, error) {
-	err := v.ready(ctx)
+func (v *Vault) Jobs(ctx context.Context) (_ []Job, err error) {
+	defer v.trace(&ctx, "jobs", nil).end(&err)
+	err = v.ready(ctx)
+	if err == nil {
+		err = v.permit(ctx, Request{Operation: OpJobs, All: true})
+	}
 	var jobs []Job
 	for _, kind := range []JobKind{JobRewrap, JobReencrypt} {
 		var some []Job
@@ -106,7 +110,8 @@ func readJob(kind JobKind, name string, value []byte) (Job, error) {
 // Errors: ErrNotFound if there is none; ErrVersionConflict if it is under way and was
 // noted anew meanwhile; ErrInvalidOption for what can't be a job's kind or name, and in
 // a transaction of the application's; ErrNoStore; ErrClosed; the store's; ctx's.
-func (v *Vault) ForgetJob(ctx context.Context, kind JobKind, name string) error {
+func (v *Vault) ForgetJob(ctx context.Context, kind JobKind, name string) (err error) {
+	defer v.trace(&ctx, "forget_job", nil).end(&err)
 	if err := v.forgetJob(ctx, kind, name); err != nil {
 		return fmt.Errorf("vault: forget job: %w", err)
 	}
@@ -122,6 +127,9 @@ func (v *Vault) forgetJob(ctx context.Context, kind JobKind, name string) error 
 		return err
 	}
 	defer end()
+	if err := v.permit(ctx, Request{Operation: OpForgetJob, All: true}); err != nil {
+		return err
+	}
 	record := v.note(string(kind), name).name
 	rec, err := v.cfg.Store.GetSystem(ctx, record)
 	if err == nil {

@@ -18,11 +18,11 @@ const (
 	Write vault.Operation = "write"
 
 	// Describe gives names, metadata and states, and no plaintext: describe, look up,
-	// list, versions, keys, shreddings and their receipts, and the readiness probe.
+	// list, versions, keys, shreddings and their receipts, jobs, and the readiness probe.
 	Describe vault.Operation = "describe"
 
 	// Manage is for keys' life and for jobs: rotate, rewrap, re-encrypt objects, retire,
-	// disable, enable, shred, cancel, sweep, verify a KEK.
+	// disable, enable, shred, cancel, forget a job, sweep, verify a KEK.
 	Manage vault.Operation = "manage"
 )
 
@@ -35,12 +35,12 @@ var groups = map[vault.Operation][]vault.Operation{
 	},
 	Describe: {
 		vault.OpDescribe, vault.OpLookup, vault.OpList, vault.OpVersions, vault.OpKeys,
-		vault.OpPendingShreds, vault.OpShredReceipts, vault.OpVerifyShred, vault.OpCheck,
+		vault.OpPendingShreds, vault.OpShredReceipts, vault.OpVerifyShred, vault.OpJobs, vault.OpCheck,
 	},
 	Manage: {
 		vault.OpRotate, vault.OpRewrap, vault.OpReencryptObjects, vault.OpRetireKeys,
 		vault.OpDisable, vault.OpEnable, vault.OpShred, vault.OpCancelShred, vault.OpRunShreds,
-		vault.OpSweep, vault.OpVerifyKEK,
+		vault.OpForgetJob, vault.OpSweep, vault.OpVerifyKEK,
 	},
 }
 

@@ -20,6 +20,7 @@ var classes = []struct {
 	name string
 }{
 	{vault.ErrClosed, "closed"},
+	{vault.ErrAccessDenied, "access_denied"},
 	{vault.ErrInvalidContext, "invalid_context"},
 	{vault.ErrInvalidName, "invalid_name"},
 	{vault.ErrInvalidOption, "invalid_option"},

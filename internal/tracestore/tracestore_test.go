@@ -108,12 +108,42 @@ func (s *txStore) InTx(ctx context.Context) bool {
 // bare is a store and nothing more, whatever is in it.
 type bare struct{ storage.Store }
 
+// bareTx is a store that has transactions and can't update many keys.
+type bareTx struct{ storage.Store }
+
+func (bareTx) InTx(ctx context.Context) bool { return ctx.Value(inCtx{}) == "mine" }
+
+// Updating many keys is one call, and fails with what isn't an answer.
+func TestUpdateKeysIsTold(t *testing.T) {
+	for _, answer := range []error{nil, storage.ErrVersionConflict, storage.ErrNotFound, errors.New("on fire")} {
+		s, w := watched(updating{memstore.New(), []error{nil, answer}})
+		got := s.(storage.KeyBatchUpdater).UpdateKeys(t.Context(), make([]storage.KeyRecord, 2))
+		if len(got) != 2 || got[1] != answer || w.begun["UpdateKeys"] != 1 || w.ended["UpdateKeys"] != 1 {
+			t.Errorf("results %v, begun %v, ended %v", got, w.begun, w.ended)
+		}
+		if failed := answer != nil && !errors.Is(answer, storage.ErrVersionConflict) && !errors.Is(answer, storage.ErrNotFound); (w.err != nil) != failed {
+			t.Errorf("of %v it tells %v", answer, w.err)
+		}
+	}
+}
+
+type updating struct {
+	storage.Store
+	results []error
+}
+
+func (u updating) UpdateKeys(context.Context, []storage.KeyRecord) []error { return u.results }
+
 // A wrapped store has an optional interface if and only if the store has it, and it
 // is the store that answers.
 func TestOptionalInterfacesAreTheStores(t *testing.T) {
-	for _, inner := range []storage.Store{memstore.New(), bare{memstore.New()}, &txStore{Store: memstore.New()}, bare{&txStore{Store: memstore.New()}}} {
+	for _, inner := range []storage.Store{memstore.New(), bare{memstore.New()}, &txStore{Store: memstore.New()}, bareTx{memstore.New()}, bare{&txStore{Store: memstore.New()}}} {
 		s, _ := watched(inner)
 		_, want := inner.(storage.TxTeller)
+		_, many := inner.(storage.KeyBatchUpdater)
+		if _, got := s.(storage.KeyBatchUpdater); got != many {
+			t.Errorf("of a %T it is a KeyBatchUpdater: %v, want %v", inner, got, many)
+		}
 		tx, got := s.(storage.TxTeller)
 		if got != want {
 			t.Errorf("of a %T it is a TxTeller: %v, want %v", inner, got, want)
