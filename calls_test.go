@@ -130,6 +130,8 @@ func otherCalls(t testing.TB, v *vault.Vault) map[string]func() error {
 		"Shred":         func() error { return second(v.Shred(ctx, orgB, vault.ShredOptions{})) },
 		"CancelShred":   func() error { return v.CancelShred(ctx, vault.ID{1}) },
 		"PendingShreds": func() error { return second(v.PendingShreds(ctx)) },
+		"Jobs":          func() error { return second(v.Jobs(ctx)) },
+		"ForgetJob":     func() error { return v.ForgetJob(ctx, vault.JobRewrap, "x") },
 		"RunShreds":     func() error { return second(v.RunShreds(ctx)) },
 		"ShredReceipts": func() error { return firstErrOf(v.ShredReceipts(ctx)) },
 		"ShreddedKeys": func() error {

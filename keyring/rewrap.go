@@ -128,6 +128,9 @@ func (j *Rewrapping) Rewrap(ctx context.Context, rec storage.KeyRecord) (did Rew
 	past := sync.OnceFunc(func() { j.coming.Add(-1) })
 	defer past()
 	if !j.enter(ctx) {
+		if j.r.done.Err() != nil {
+			return 0, fmt.Errorf("%w: %w", ErrClosed, ctx.Err())
+		}
 		return 0, ctx.Err()
 	}
 	defer j.leave()

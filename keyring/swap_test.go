@@ -304,3 +304,24 @@ func TestRewrapBatchDoesNotWaitForNobody(t *testing.T) {
 		}
 	})
 }
+
+// Who waits for its turn when the keyring is closed is told that, like who has it.
+func TestRewrapThatWaitsIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := memkek.New("a"), memkek.New("b")
+		w, m, id := moving(t, one(a))
+		m.set(one(b))
+		b.SetLatency(time.Hour)
+		j := w.NewRewrapping(keyring.RewrapOptions{Concurrency: 1})
+		rec := w.record(t, id)
+		errs := make(chan error, 2)
+		for range 2 {
+			go func() { _, err := j.Rewrap(t.Context(), rec); errs <- err }()
+		}
+		synctest.Wait()
+		w.Close()
+		for range 2 {
+			wantErr(t, <-errs, keyring.ErrClosed)
+		}
+	})
+}
