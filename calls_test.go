@@ -144,6 +144,8 @@ func otherCalls(t testing.TB, v *vault.Vault) map[string]func() error {
 		"RetireKeys": func() error {
 			return second(v.RetireKeys(ctx, vault.RetireOptions{Match: orgB, ElsewhereReencrypted: true}))
 		},
-		"Prepare": func() error { return v.Prepare(ctx) },
+		"Prepare":   func() error { return v.Prepare(ctx) },
+		"AuditKey":  func() error { return second(v.AuditKey(ctx)) },
+		"AuditKeys": func() error { return second(v.AuditKeys(ctx)) },
 	}
 }
