@@ -148,9 +148,8 @@ func inOrder(paths []string) []string {
 	}
 	list := make([]numbered, len(paths))
 	for i, p := range paths {
-		if list[i] = (numbered{p, 0}); firstSeq(p) > 0 {
-			list[i].seq = firstSeq(p)
-		} else if i > 0 {
+		list[i] = numbered{p, firstSeq(p)}
+		if list[i].seq == 0 && i > 0 {
 			list[i].seq = list[i-1].seq
 		}
 	}
@@ -172,18 +171,36 @@ func inOrder(paths []string) []string {
 
 // firstSeq returns the number of a file's header, or 0.
 func firstSeq(path string) uint64 {
-	f, err := os.Open(path)
+	l, err := headerOf(path)
 	if err != nil {
-		return 0
-	}
-	defer f.Close()
-	b, err := newLines(f).next()
-	if err != nil {
-		return 0
-	}
-	l, err := parseLine(b)
-	if err != nil || l.typ != typeHeader {
 		return 0
 	}
 	return l.seq
+}
+
+// LogID returns the ID of the log that a file is part of, as its first line says it:
+// for finding the log's head. Nothing is checked.
+func LogID(path string) (vault.ID, error) {
+	l, err := headerOf(path)
+	if err != nil {
+		return vault.ID{}, fmt.Errorf("audit: log ID of %s: %w", path, err)
+	}
+	return l.log, nil
+}
+
+func headerOf(path string) (line, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return line{}, err
+	}
+	defer f.Close()
+	b, err := newLines(f).next()
+	if err != nil && !errors.Is(err, io.EOF) {
+		return line{}, err
+	}
+	l, err := parseLine(b)
+	if err == nil && l.typ != typeHeader {
+		err = fmt.Errorf("%w: the first is no header", errNotALine)
+	}
+	return l, err
 }
