@@ -159,7 +159,7 @@ func TestAuditKeyPrintsNothing(t *testing.T) {
 		t.Fatalf("%q, %v", exported, err)
 	}
 	n.catch(string(secret))
-	for _, x := range []any{k, *&k, []*vault.AuditKey{k}, struct{ k *vault.AuditKey }{k}, map[string]*vault.AuditKey{"k": k}} {
+	for _, x := range []any{k, []*vault.AuditKey{k}, struct{ k *vault.AuditKey }{k}, map[string]*vault.AuditKey{"k": k}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			n.check(verb, fmt.Sprintf(verb, x))
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -92,16 +93,16 @@ func parseLine(b []byte) (line, error) {
 	if !utf8.Valid(b) {
 		return l, fmt.Errorf("%w: it is no UTF-8", errNotALine)
 	}
-	if err := onceEach(b); err != nil {
-		return l, err
-	}
 	if rest, ok := bytes.CutPrefix(b, []byte(`{"seq":`)); ok {
 		if err := l.parseHead(rest); err != nil {
 			return l, err
 		}
 	}
 	if err := json.Unmarshal(b, &l.wire); err != nil {
-		return l, fmt.Errorf("%w: a member has a wrong type", errNotALine)
+		return l, fmt.Errorf("%w: it is no JSON object, or a member has a wrong type", errNotALine)
+	}
+	if err := onceEach(b); err != nil {
+		return l, err
 	}
 	var err error
 	if l.parsed, err = time.Parse(timeForm, l.wire.Time); err != nil {
@@ -185,58 +186,54 @@ func (l *line) record() (Record, error) {
 	return r, nil
 }
 
-// onceEach reports whether b is one JSON object in which no name comes twice, not even
-// written otherwise: of two readers each could believe another.
+// onceEach reports whether b, which is valid JSON, is one object with nothing around it
+// in which no name comes twice, not even written otherwise: of two readers each could
+// believe another.
 func onceEach(b []byte) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	seen := make(map[string]bool, 16)
-	depth, name := 0, true
-	for {
-		t, err := d.Token()
-		if err != nil {
-			return fmt.Errorf("%w: it is no JSON object", errNotALine)
-		}
-		switch t {
-		case json.Delim('{'), json.Delim('['):
-			if depth == 0 && t != json.Delim('{') {
-				return fmt.Errorf("%w: it is no JSON object", errNotALine)
-			}
-			depth++
-			continue
-		case json.Delim('}'), json.Delim(']'):
-			if depth--; depth > 0 {
-				name = name || depth == 1
-				continue
-			}
-			if d.InputOffset() != int64(len(b)) {
-				return fmt.Errorf("%w: something follows it", errNotALine)
-			}
-			return nil
-		}
-		if depth == 0 {
-			return fmt.Errorf("%w: it is no JSON object", errNotALine)
-		}
-		if depth > 1 {
-			continue
-		}
-		if !name {
-			name = true
-			continue
-		}
-		key, _ := t.(string)
-		if seen[key] || !plainName(key) {
-			return fmt.Errorf("%w: a member comes twice, or has a strange name", errNotALine)
-		}
-		seen[key], name = true, false
+	if len(b) < 2 || b[0] != '{' || b[len(b)-1] != '}' {
+		return fmt.Errorf("%w: it is no JSON object", errNotALine)
 	}
+	var seen [][]byte
+	depth, name := 0, false
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '{', '[':
+			depth++
+			name = depth == 1
+		case '}', ']':
+			depth--
+		case ',':
+			name = depth == 1
+		case '"':
+			end := stringEnd(b, i)
+			if key := b[i+1 : end]; name {
+				if name = false; !plainName(key) || slices.ContainsFunc(seen, func(s []byte) bool { return bytes.Equal(s, key) }) {
+					return fmt.Errorf("%w: a member comes twice, or has a strange name", errNotALine)
+				}
+				seen = append(seen, key)
+			}
+			i = end
+		}
+	}
+	return nil
+}
+
+// stringEnd returns where the JSON string ends that begins at i.
+func stringEnd(b []byte, i int) int {
+	for i++; i < len(b)-1 && b[i] != '"'; i++ {
+		if b[i] == '\\' {
+			i++
+		}
+	}
+	return min(i, len(b)-1)
 }
 
 // plainName: package encoding/json takes names in other cases for the same.
-func plainName(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
+func plainName(s []byte) bool {
+	for _, c := range s {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
 			return false
 		}
 	}
-	return s != ""
+	return len(s) > 0
 }

@@ -414,3 +414,20 @@ func TestReadFails(t *testing.T) {
 type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, fs.ErrPermission }
+
+// The names of a line's members, found by hand, are those that a parser finds.
+func TestOnceEach(t *testing.T) {
+	for text, ok := range map[string]bool{
+		`{}`: true, `{"a":1}`: true, `{"a":1,"b":[1,{"a":2,"A":"}"}],"c":"\",\"a\":"}`: true, `{"a":{"a":{"a":1}},"b":"a"}`: true,
+		`{"a":"\\","b":"\\\"","c":null}`: true, `{"a":[],"b":[[]],"c":{}}`: true, `{"a" : "b" , "b" : "a"}`: true,
+		`{"a":1,"a":1}`: false, `{"a":1,"b":2,"\u0061":3}`: false, `{"A":1}`: false, `{"":1}`: false, `{"a":[{"b":1}],"b":{},"a":2}`: false,
+		`[]`: false, `"a"`: false, `{} `: false, ` {}`: false, `1`: false, "{\"a\":1}\r": false, `{"a b":1}`: false, `{"a":"\\","a":1}`: false,
+	} {
+		if !json.Valid([]byte(text)) {
+			t.Fatalf("%s is no JSON", text)
+		}
+		if err := onceEach([]byte(text)); (err == nil) != ok {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
