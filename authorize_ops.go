@@ -47,6 +47,8 @@ const (
 	OpJobs      Operation = "job.list"   // Jobs
 	OpForgetJob Operation = "job.forget" // ForgetJob
 
+	OpAuditKey Operation = "audit.key" // AuditKey, AuditKeys: who has the key can forge checkpoints
+
 	OpCheck Operation = "vault.check" // Check
 )
 
@@ -61,7 +63,7 @@ var operationEvents = map[Operation]EventName{
 	OpDisable: KeyDisabled, OpEnable: KeyEnabled, OpShred: KeyShredded, OpVerifyKEK: KEKVerified,
 	OpCancelShred: KeyEnabled, OpRunShreds: KeyShredded,
 	OpPendingShreds: AccessDenied, OpShredReceipts: AccessDenied, OpVerifyShred: AccessDenied,
-	OpJobs: AccessDenied, OpForgetJob: AccessDenied,
+	OpJobs: AccessDenied, OpForgetJob: AccessDenied, OpAuditKey: AccessDenied,
 	OpCheck: AccessDenied,
 }
 

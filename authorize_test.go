@@ -75,11 +75,13 @@ var operations = map[string][]vault.Operation{
 	"CancelShred": {vault.OpCancelShred}, "RunShreds": {vault.OpRunShreds}, "PendingShreds": {vault.OpPendingShreds},
 	"ShredReceipts": {vault.OpShredReceipts}, "ShreddedKeys": {vault.OpShredReceipts}, "VerifyShred": {vault.OpVerifyShred},
 	"Jobs": {vault.OpJobs}, "ForgetJob": {vault.OpForgetJob},
+	"AuditKey": {vault.OpAuditKey}, "AuditKeys": {vault.OpAuditKey},
 	"Check": {vault.OpCheck},
 }
 
-// unasked are the methods that do nothing that could be denied.
-var unasked = []string{"Close", "Scope", "Stats", "Err", "KeyContext", "AEAD", "AEADWithContext", "Format"}
+// unasked are the methods that do nothing that could be denied. Heads of audit logs are
+// no secret, and kept in the background of whatever is logged.
+var unasked = []string{"AuditHead", "AuditHeads", "KeepAuditHead", "Close", "Scope", "Stats", "Err", "KeyContext", "AEAD", "AEADWithContext", "Format"}
 
 // allCalls is one call of every method of a vault and of a scope of orgA.
 func allCalls(t testing.TB, v *vault.Vault, s samples) map[string]func() error {

@@ -146,8 +146,8 @@ func otherCalls(t testing.TB, v *vault.Vault) map[string]func() error {
 		"RetireKeys": func() error {
 			return second(v.RetireKeys(ctx, vault.RetireOptions{Match: orgB, ElsewhereReencrypted: true}))
 		},
-		"Jobs":      func() error { return second(v.Jobs(ctx)) },
-		"ForgetJob": func() error { return v.ForgetJob(ctx, vault.JobRewrap, "yearly") },
 		"Prepare":   func() error { return v.Prepare(ctx) },
+		"AuditKey":  func() error { return second(v.AuditKey(ctx)) },
+		"AuditKeys": func() error { return second(v.AuditKeys(ctx)) },
 	}
 }

@@ -242,7 +242,7 @@ func TestEveryMethodAfterClose(t *testing.T) {
 	// Neither the store nor the KEK was closed.
 	must(peerOf(t, v).Decrypt(t.Context(), orgA, s.message, nil))(t)
 
-	none := []string{"Close", "Scope", "Stats", "Err", "KeyContext", "AEAD", "AEADWithContext", "Format"}
+	none := []string{"Close", "Scope", "Stats", "AuditHead", "AuditHeads", "KeepAuditHead", "Err", "KeyContext", "AEAD", "AEADWithContext", "Format"}
 	for what, typ := range map[string]reflect.Type{"": reflect.TypeFor[*vault.Vault](), "Scope.": reflect.TypeFor[*vault.Scope]()} {
 		for m := range typ.NumMethod() {
 			name := typ.Method(m).Name

@@ -22,7 +22,8 @@ const (
 	Describe vault.Operation = "describe"
 
 	// Manage is for keys' life and for jobs: rotate, rewrap, re-encrypt objects, retire,
-	// disable, enable, shred, cancel, forget a job, sweep, verify a KEK.
+	// disable, enable, shred, cancel, forget a job, sweep, verify a KEK, have the audit
+	// log's key.
 	Manage vault.Operation = "manage"
 )
 
@@ -40,7 +41,7 @@ var groups = map[vault.Operation][]vault.Operation{
 	Manage: {
 		vault.OpRotate, vault.OpRewrap, vault.OpReencryptObjects, vault.OpRetireKeys,
 		vault.OpDisable, vault.OpEnable, vault.OpShred, vault.OpCancelShred, vault.OpRunShreds,
-		vault.OpForgetJob, vault.OpSweep, vault.OpVerifyKEK,
+		vault.OpForgetJob, vault.OpSweep, vault.OpVerifyKEK, vault.OpAuditKey,
 	},
 }
 

@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"time"
 
 	"github.com/embedvault/vault"
+	"github.com/embedvault/vault/audit"
 	"github.com/embedvault/vault/storage"
 )
 
@@ -19,6 +21,9 @@ import (
 //	app fill N                  makes the keys of N contexts
 //	app age DURATION            makes the store that much older
 //	app damage NAME PAIR…       flips a bit of a stored value
+//
+// With APP_AUDIT_LOG it writes a tamper-evident log, with APP_ACTOR and APP_REASON as who
+// and why.
 func appCode() int {
 	a := newApp(os.Stdin, os.Stdout, os.Stderr, os.Getenv)
 	ctx := vault.WithActor(context.Background(), "app")
@@ -27,12 +32,40 @@ func appCode() int {
 	case "put", "fill", "encrypt":
 		acc = making
 	}
-	err := a.with(ctx, needs{access: acc}, func(s *session) error { return appCommand(ctx, s, os.Args[1], os.Args[2:]) })
+	if actor := os.Getenv("APP_ACTOR"); actor != "" {
+		ctx = vault.WithReason(vault.WithActor(ctx, actor), os.Getenv("APP_REASON"))
+	}
+	err := a.with(ctx, needs{access: acc}, func(s *session) error {
+		if path := os.Getenv("APP_AUDIT_LOG"); path != "" {
+			return audited(ctx, s, path, os.Args[1], os.Args[2:])
+		}
+		return appCommand(ctx, s, os.Args[1], os.Args[2:])
+	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "app:", err)
 		return 1
 	}
 	return 0
+}
+
+// audited is appCommand with a tamper-evident log.
+func audited(ctx context.Context, s *session, path, name string, args []string) error {
+	log, err := audit.Open(path, audit.Options{})
+	if err != nil {
+		return err
+	}
+	plain := s.Vault
+	s.Vault, err = vault.New(vault.Config{
+		Policy: s.policy, Store: s.store.Store, Namespace: s.namespace,
+		OnEvent: log.OnEvent, FailClosed: true, NoBackground: true,
+	})
+	if err != nil {
+		return err
+	}
+	if err = log.Start(ctx, s.Vault); err == nil {
+		err = appCommand(ctx, s, name, args)
+	}
+	return errors.Join(err, s.Vault.Close(), log.Close(), plain.Close())
 }
 
 func appCommand(ctx context.Context, s *session, name string, args []string) error {

@@ -80,7 +80,7 @@ func (a *app) root() *cobra.Command {
 		a.rotateCommand(), a.rewrapCommand(), a.reencryptCommand(), a.jobsCommand(), a.retireCommand(),
 		a.disableCommand(), a.enableCommand(), a.shredCommand(),
 		a.copyCommand(), a.verifyCommand(), a.checkCommand(), a.migrateCommand(),
-		a.keysetCommand(), a.policyCommand(), a.versionCommand(),
+		a.keysetCommand(), a.policyCommand(), a.auditCommand(), a.versionCommand(),
 	)
 	return root
 }

@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"os"
 	"time"
 
 	"github.com/embedvault/vault"
+	"github.com/embedvault/vault/audit"
 	"github.com/embedvault/vault/kek"
 	"github.com/embedvault/vault/keyring"
 	"github.com/embedvault/vault/storage"
@@ -77,11 +76,11 @@ func (a *app) openAuditLog(s *session) error {
 	if path == "" {
 		return nil
 	}
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	log, err := audit.OpenJSONLines(path, audit.JSONLinesOptions{Sync: true})
 	if err != nil {
 		return fmt.Errorf("open the audit log: %w", err)
 	}
-	s.log, s.onEvent = f, vault.SlogSink(slog.NewJSONHandler(f, nil))
+	s.log, s.onEvent = log, log.OnEvent
 	return nil
 }
 

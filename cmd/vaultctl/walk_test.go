@@ -18,8 +18,8 @@ func TestWalkthroughs(t *testing.T) {
 	}
 	documented := walkthroughs(string(doc))
 	scripts, err := filepath.Glob("testdata/script/walk_*.txt")
-	if err != nil || len(scripts) != 7 {
-		t.Fatalf("%d scripts of walk-throughs, want 7: %v", len(scripts), err)
+	if err != nil || len(scripts) != 8 {
+		t.Fatalf("%d scripts of walk-throughs, want 8: %v", len(scripts), err)
 	}
 	for _, path := range scripts {
 		script, err := os.ReadFile(path)

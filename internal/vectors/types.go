@@ -15,6 +15,7 @@ const (
 	InvalidName    Result = "invalid_name"    // not an object's name
 	Corrupt        Result = "corrupt"         // not wrapped by this KEK with this binding, or not the key that the ID names
 	Policy         Result = "policy"          // not the KEKs that the policy names for the context
+	Tampered       Result = "tampered"        // an audit log that has findings
 )
 
 // The files.
@@ -43,12 +44,15 @@ const (
 // ChildKeyFile came after those.
 const ChildKeyFile = "childkey_v1.json"
 
+// AuditFile came after that.
+const AuditFile = "audit_v1.json"
+
 // Files lists every file of vectors.
 func Files() []string {
 	return []string{
 		EnvelopeFile, KeyContextFile, BlockFile, TextFile, ObjectFile,
 		DataKeyFile, StreamHeaderFile, KeysetFile, BindingFile, UnwrapFile,
-		AWSKMSFile, GCPKMSFile, AzureKVFile, HashivaultFile, ChildKeyFile,
+		AWSKMSFile, GCPKMSFile, AzureKVFile, HashivaultFile, ChildKeyFile, AuditFile,
 	}
 }
 
@@ -214,4 +218,38 @@ type ChildKey struct {
 	Nonce       Hex        `json:"nonce"`
 	Quorum      uint8      `json:"quorum"`
 	Wrappings   []Wrapping `json:"wrappings"`
+}
+
+// Audit is a vector of [AuditFile]: the files of an audit log, in their order, and what
+// a reader with the key must find. A reader without Head finds the same less what needs
+// it.
+type Audit struct {
+	Name   string `json:"name"`
+	Result Result `json:"result"`
+	Key
+	MACKey   Hex            `json:"mac_key"` // derived from the context key
+	Files    []string       `json:"files"`   // their text
+	Head     *AuditHead     `json:"head"`    // what the store keeps; null: not compared
+	Events   uint64         `json:"events"`
+	Failed   uint64         `json:"failed"`
+	After    uint64         `json:"after"` // lines after the last checkpoint with a right MAC
+	Closed   bool           `json:"closed"`
+	Findings []AuditFinding `json:"findings"`
+}
+
+// AuditHead is a head as the store keeps it.
+type AuditHead struct {
+	Log  string `json:"log"`
+	Seq  uint64 `json:"seq"`
+	Hash Hex    `json:"hash"`
+}
+
+// AuditFinding is one thing that is wrong. File counts from 0, Line from 1; Line 0 is
+// the file as a whole. Seq to Last are the records it is about; 0 is none.
+type AuditFinding struct {
+	Kind string `json:"kind"`
+	File int    `json:"file"`
+	Line int    `json:"line"`
+	Seq  uint64 `json:"seq"`
+	Last uint64 `json:"last"`
 }

@@ -80,7 +80,8 @@ func allCases() func(yield func(string, []any) bool) {
 			yield(vectors.GCPKMSFile, nil) &&
 			yield(vectors.AzureKVFile, nil) &&
 			yield(vectors.HashivaultFile, nil) &&
-			yield(vectors.ChildKeyFile, list(childKeyCases()))
+			yield(vectors.ChildKeyFile, list(childKeyCases())) &&
+			yield(vectors.AuditFile, list(auditCases()))
 	}
 }
 
