@@ -226,10 +226,3 @@ func (e *Encrypted[T]) SetPlain(v any) error {
 }
 
 func (e Encrypted[T]) look() *box { return e.b }
-
-// spoil makes a sealed box report why it couldn't be bound.
-func (e *Encrypted[T]) spoil(err error) {
-	h := *e.b.hides()
-	h.scope, h.bad = nil, err
-	e.b = newBox(e.b.sealed, h)
-}

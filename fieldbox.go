@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"reflect"
 )
@@ -72,9 +73,10 @@ type FieldBox interface {
 	Scan(src any) error
 
 	// BindField says where the bytes of a sealed box were read, so that opening it
-	// needs nothing else. It does no I/O and never fails: what is missing or wrong is
-	// reported when the box is opened. On others than sealed boxes it does nothing.
-	// Copies of the box that were made before are not bound.
+	// needs nothing else. It does no I/O and never fails: what is wrong is reported
+	// when the box is opened, and what is missing is taken from the ctx it is opened
+	// with. On others than sealed boxes it does nothing. Copies of the box that were
+	// made before are not bound.
 	BindField(ctx context.Context, b FieldBinding)
 
 	// OpenInPlace opens a sealed box, so that opening it after that costs nothing and
@@ -109,8 +111,9 @@ type hidden struct {
 	err   error // why the value couldn't be encoded
 
 	loc   Location
-	scope *Scope // set by binding
-	bad   error  // why it couldn't be bound
+	scope *Scope // set by binding, if what it knew sufficed
+	v     *Vault // set by binding; nil: not known
+	bad   error  // why it must not be opened where it was bound
 }
 
 var nothingHidden = new(hidden)
@@ -146,7 +149,7 @@ func (b *box) at(l Location) *box {
 	if b.sealed != nil && h.known && !h.loc.same(l) {
 		h.known, h.codec, h.value = false, 0, nil // it was opened elsewhere
 	}
-	h.loc, h.bad = l, nil
+	h.loc = l
 	return newBox(b.sealed, h)
 }
 
@@ -162,7 +165,7 @@ func (b *box) where(ctx context.Context) (*Scope, Location, error) {
 	if h.scope != nil {
 		return h.scope, h.loc, h.scope.agrees(ctx)
 	}
-	s, err := scopeFor(ctx, nil, nil)
+	s, err := scopeFor(ctx, h.v, nil)
 	return s, h.loc, err
 }
 
@@ -220,12 +223,16 @@ func (b *box) bound(ctx context.Context, f FieldBinding) *box {
 	if !f.Location.IsZero() {
 		h.loc = f.Location
 	}
-	h.known, h.codec, h.value, h.bad = false, 0, nil, nil
+	h.known, h.codec, h.value = false, 0, nil
+	h.scope, h.v, h.bad = nil, f.Vault, nil
 	s, err := scopeFor(ctx, f.Vault, f.Context)
-	if err != nil {
-		h.scope, h.bad = nil, err
-	} else {
+	switch {
+	case err == nil:
 		h.scope = s
+	case errors.Is(err, ErrNoContext) || errors.Is(err, ErrNoVault):
+		// Open's ctx may have it.
+	default:
+		h.bad = err
 	}
 	return newBox(b.sealed, h)
 }
@@ -247,7 +254,13 @@ func (b *box) sealAt(ctx context.Context, f FieldBinding, want reflect.Type, che
 	if b.sealed == nil && h.err != nil {
 		return wrap(h.err)
 	}
+	if f.Vault == nil {
+		f.Vault = h.v
+	}
 	s, err := scopeFor(ctx, f.Vault, f.Context)
+	if err == nil {
+		err = h.bad
+	}
 	if err != nil {
 		return wrap(err)
 	}

@@ -31,10 +31,16 @@ func (m *FieldModel) Box(f *ModelField, row reflect.Value) FieldBox {
 	return v.Addr().Interface().(FieldBox)
 }
 
-// KeyContext returns the key context that a row gives; nil if the model has no context
-// tag. Its error matches [ErrNoContext] if a field of it is unset, and holds no value.
+// KeyContext returns the key context that a row gives: nil if the model has no context
+// tag, or none of its fields is set, as in an update of some columns; ctx must have it
+// then. Where only some are set the error matches [ErrNoContext]. It holds no value.
 func (m *FieldModel) KeyContext(row reflect.Value) (KeyContext, error) {
-	if len(m.Context) == 0 {
+	set := false
+	for _, c := range m.Context {
+		v, err := row.FieldByIndexErr(c.Field.Field.Index)
+		set = set || err == nil && !v.IsZero()
+	}
+	if !set {
 		return nil, nil
 	}
 	kc := make(KeyContext, len(m.Context))
@@ -79,23 +85,19 @@ func (m *FieldModel) Binding(v *Vault, f *ModelField, row reflect.Value) (FieldB
 	return FieldBinding{Vault: v, Context: kc, Location: m.Location(f, row)}, nil
 }
 
-// Bind binds every field of an addressable row that was read. What is missing or wrong
-// is reported when a field is opened: one bad row doesn't fail a query. Fields of which
-// the query didn't read all that their place needs, such as the key, stay unbound.
+// Bind binds every field of an addressable row that was read. What is wrong is reported
+// when a field is opened: one bad row doesn't fail a query. What the query didn't read,
+// such as the columns of the context tag or the key, is missing then too, and Open
+// needs it from its ctx or from [Encrypted.At].
 func (m *FieldModel) Bind(ctx context.Context, v *Vault, row reflect.Value) {
 	kc, err := m.KeyContext(row)
+	if err != nil {
+		kc = nil // the query read only some of it
+	}
 	for _, f := range m.Fields {
-		box := m.Box(f, row)
-		if box == nil {
-			continue
+		if box := m.Box(f, row); box != nil {
+			box.BindField(ctx, FieldBinding{Vault: v, Context: kc, Location: m.Location(f, row)})
 		}
-		if b := box.look(); err != nil && b != nil && b.sealed != nil {
-			if r, ok := box.(interface{ spoil(error) }); ok {
-				r.spoil(err)
-			}
-			continue
-		}
-		box.BindField(ctx, FieldBinding{Vault: v, Context: kc, Location: m.Location(f, row)})
 	}
 }
 
