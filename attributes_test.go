@@ -14,7 +14,7 @@ import (
 func TestAttributesStayWithTheirActor(t *testing.T) {
 	ann := vault.WithActorAttributes(vault.WithActor(t.Context(), "ann"), map[string]string{"role": "admin"})
 	attributes := func(ctx context.Context) map[string]string {
-		return vault.RequestOf(ctx, vault.OpGet, orgA).Attributes.Map()
+		return vault.AccessRequestOf(ctx, vault.OpGet, orgA).Attributes.Map()
 	}
 	if got := attributes(ann); got["role"] != "admin" {
 		t.Errorf("ann has %v", got)
@@ -41,7 +41,7 @@ func TestAttributesCantBeChanged(t *testing.T) {
 	m := map[string]string{"role": "support"}
 	ctx := vault.WithActorAttributes(t.Context(), m)
 	m["role"] = "admin"
-	a := vault.RequestOf(ctx, vault.OpGet, orgA).Attributes
+	a := vault.AccessRequestOf(ctx, vault.OpGet, orgA).Attributes
 	a.Map()["role"] = "admin"
 	if role, there := a.Get("role"); role != "support" || !there || a.Len() != 1 || !maps.Equal(maps.Collect(a.All()), map[string]string{"role": "support"}) {
 		t.Errorf("the role is %q", role)
@@ -67,7 +67,7 @@ func TestActorsWhoseNamesWereChanged(t *testing.T) {
 
 // What the authorizer does to its request changes nothing else.
 func TestRequestsAreTheAuthorizersOwn(t *testing.T) {
-	spoil := func(_ context.Context, r vault.Request) error {
+	spoil := func(_ context.Context, r vault.AccessRequest) error {
 		for _, m := range []map[string]string{r.Context, r.Match, r.Labels, r.NewLabels} {
 			for k := range m {
 				m[k] = "spoilt"
@@ -108,7 +108,7 @@ func TestNoAuthorizerCostsNothing(t *testing.T) {
 	}
 	none := allocs()
 	some := allocs(func(c *vault.Config) {
-		c.Authorizer = atOnce(func(context.Context, vault.Request) error { return nil })
+		c.Authorizer = atOnce(func(context.Context, vault.AccessRequest) error { return nil })
 	})
 	if none >= some {
 		t.Errorf("%v allocations without an authorizer, %v with one", none, some)
@@ -117,7 +117,7 @@ func TestNoAuthorizerCostsNothing(t *testing.T) {
 
 // What an authorizer costs a warm call.
 func BenchmarkAuthorizer(b *testing.B) {
-	allow := func(context.Context, vault.Request) error { return nil }
+	allow := func(context.Context, vault.AccessRequest) error { return nil }
 	for name, a := range map[string]vault.Authorizer{"none": nil, "immediate": atOnce(allow), "aside": vault.AuthorizerFunc(allow)} {
 		b.Run(name, func(b *testing.B) {
 			base := vaulttest.New(b)

@@ -106,7 +106,7 @@ func (v *Vault) AuditKey(ctx context.Context) (_ *AuditKey, err error) {
 		err = v.ready(ctx)
 	}
 	if err == nil {
-		err = v.permit(ctx, Request{Operation: OpAuditKey, All: true})
+		err = v.permit(ctx, AccessRequest{Operation: OpAuditKey, All: true})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("vault: audit key: %w", err)
@@ -139,7 +139,7 @@ func (v *Vault) AuditKeys(ctx context.Context) (_ []*AuditKey, err error) {
 		err = v.ready(ctx)
 	}
 	if err == nil {
-		err = v.permit(ctx, Request{Operation: OpAuditKey, All: true})
+		err = v.permit(ctx, AccessRequest{Operation: OpAuditKey, All: true})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("vault: audit keys: %w", err)

@@ -25,14 +25,14 @@ type Authorizer interface {
 	// asked is denied until some of them end.
 	//
 	// The request is the authorizer's to keep.
-	Authorize(ctx context.Context, r Request) error
+	Authorize(ctx context.Context, r AccessRequest) error
 }
 
 // AuthorizerFunc is a function as an [Authorizer].
-type AuthorizerFunc func(ctx context.Context, r Request) error
+type AuthorizerFunc func(ctx context.Context, r AccessRequest) error
 
 // Authorize calls f.
-func (f AuthorizerFunc) Authorize(ctx context.Context, r Request) error { return f(ctx, r) }
+func (f AuthorizerFunc) Authorize(ctx context.Context, r AccessRequest) error { return f(ctx, r) }
 
 // ImmediateAuthorizer is an [Authorizer] that decides from memory alone and never
 // waits, for a network, a disk or a lock that is held for long. It is asked on the call's
@@ -45,12 +45,12 @@ type ImmediateAuthorizer interface {
 	DecidesAtOnce()
 }
 
-// Request is what an [Authorizer] decides about: one operation.
+// AccessRequest is what an [Authorizer] decides about: one operation.
 //
 // What it is about is said by Context, Match or All. One of Context and Match is nil,
 // or both are if the operation is for the whole namespace, or for nothing that is
 // known: compare what must be there, so that what isn't is denied.
-type Request struct {
+type AccessRequest struct {
 	Operation Operation
 
 	Actor      string     // of WithActor
@@ -89,11 +89,11 @@ type Request struct {
 	NewLabels map[string]string
 }
 
-// RequestOf returns the request of an operation on one context, with the actor, the
+// AccessRequestOf returns the request of an operation on one context, with the actor, the
 // attributes and the reason that ctx has: to ask an authorizer oneself, before a
 // button is shown, or in a test. It copies kc. The caller fills in the rest.
-func RequestOf(ctx context.Context, op Operation, kc KeyContext) Request {
-	return Request{
+func AccessRequestOf(ctx context.Context, op Operation, kc KeyContext) AccessRequest {
+	return AccessRequest{
 		Operation: op, Actor: actorOf(ctx), Attributes: attributesOf(ctx), Reason: reasonOf(ctx),
 		Context: kc.Clone(),
 	}
@@ -101,8 +101,8 @@ func RequestOf(ctx context.Context, op Operation, kc KeyContext) Request {
 
 // ownCopies makes the request the authorizer's own: it may keep or change it, and may
 // still be looking at it when the call has gone on without it.
-func (r Request) ownCopies(ctx context.Context) Request {
-	own := RequestOf(ctx, r.Operation, r.Context)
+func (r AccessRequest) ownCopies(ctx context.Context) AccessRequest {
+	own := AccessRequestOf(ctx, r.Operation, r.Context)
 	own.Match, own.All = r.Match.Clone(), r.All
 	own.Object, own.ObjectID, own.Prefix = r.Object, r.ObjectID, r.Prefix
 	own.Labels, own.NewLabels = maps.Clone(r.Labels), maps.Clone(r.NewLabels)
@@ -116,12 +116,12 @@ func (v *Vault) authorize(ctx context.Context, op Operation, c keyring.Context) 
 	if v.cfg.Authorizer == nil {
 		return nil
 	}
-	return v.decide(ctx, Request{Operation: op, Context: c.Pairs})
+	return v.decide(ctx, AccessRequest{Operation: op, Context: c.Pairs})
 }
 
 // permit decides about an operation that makes no event of its own as a whole, and makes
 // one if it is denied.
-func (v *Vault) permit(ctx context.Context, r Request) error {
+func (v *Vault) permit(ctx context.Context, r AccessRequest) error {
 	if v.cfg.Authorizer == nil {
 		return nil
 	}

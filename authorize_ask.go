@@ -27,7 +27,7 @@ type deciding struct{ v *Vault }
 
 // decide asks about a request and returns nil, ErrClosed, or an error that matches
 // ErrAccessDenied. The caller has checked that there is an authorizer.
-func (v *Vault) decide(ctx context.Context, r Request) error {
+func (v *Vault) decide(ctx context.Context, r AccessRequest) error {
 	if v.closed.Load() {
 		return ErrClosed
 	}
@@ -42,7 +42,7 @@ func (v *Vault) decide(ctx context.Context, r Request) error {
 	return fmt.Errorf("%w: %s: %w", ErrAccessDenied, r.Operation, err)
 }
 
-func (v *Vault) ask(ctx context.Context, r Request) error {
+func (v *Vault) ask(ctx context.Context, r AccessRequest) error {
 	switch {
 	case actorIn(ctx).changed:
 		return errActorChanged
@@ -62,7 +62,7 @@ func (v *Vault) ask(ctx context.Context, r Request) error {
 
 // answer asks on this goroutine. A panic, and what ends the goroutine otherwise, is a
 // denial; its value is not shown, since it may be a secret.
-func (v *Vault) answer(ctx context.Context, r Request) (err error) {
+func (v *Vault) answer(ctx context.Context, r AccessRequest) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			v.undecided.Add(1)
@@ -84,7 +84,7 @@ type decision struct {
 // await asks on a goroutine of its own, since there is no other way to leave an
 // authorizer that ignores its ctx. It costs about two microseconds, next to nothing for
 // what asks a policy engine; [ImmediateAuthorizer] is for what doesn't.
-func (v *Vault) await(ctx context.Context, r Request) error {
+func (v *Vault) await(ctx context.Context, r AccessRequest) error {
 	asked, cancel := context.WithTimeout(ctx, v.cfg.AuthorizerTimeout)
 	defer cancel()
 	d := &decision{answer: make(chan error, 1)}
@@ -104,7 +104,7 @@ func (v *Vault) await(ctx context.Context, r Request) error {
 	return v.noAnswer(ctx)
 }
 
-func (v *Vault) decideAside(ctx context.Context, r Request, d *decision) {
+func (v *Vault) decideAside(ctx context.Context, r AccessRequest, d *decision) {
 	err := errNoAnswer // if the authorizer ends the goroutine
 	defer func() {
 		d.answer <- err

@@ -18,18 +18,18 @@ import (
 )
 
 // authorizer gives a vault a function as its authorizer.
-func authorizer(f func(context.Context, vault.Request) error) func(*vault.Config) {
+func authorizer(f func(context.Context, vault.AccessRequest) error) func(*vault.Config) {
 	return func(c *vault.Config) { c.Authorizer = vault.AuthorizerFunc(f) }
 }
 
 // atOnce is a function that promises to be an ImmediateAuthorizer.
-type atOnce func(context.Context, vault.Request) error
+type atOnce func(context.Context, vault.AccessRequest) error
 
-func (f atOnce) Authorize(ctx context.Context, r vault.Request) error { return f(ctx, r) }
-func (atOnce) DecidesAtOnce()                                         {}
+func (f atOnce) Authorize(ctx context.Context, r vault.AccessRequest) error { return f(ctx, r) }
+func (atOnce) DecidesAtOnce()                                               {}
 
 // both runs a test with the function asked on its own goroutine, and on the call's.
-func both(t *testing.T, f func(context.Context, vault.Request) error, test func(*testing.T, *vaulttest.Vault)) {
+func both(t *testing.T, f func(context.Context, vault.AccessRequest) error, test func(*testing.T, *vaulttest.Vault)) {
 	t.Run("aside", func(t *testing.T) { test(t, vaulttest.New(t, authorizer(f))) })
 	t.Run("at once", func(t *testing.T) {
 		test(t, vaulttest.New(t, func(c *vault.Config) { c.Authorizer = atOnce(f) }))
@@ -38,7 +38,7 @@ func both(t *testing.T, f func(context.Context, vault.Request) error, test func(
 
 // A panic denies; the process lives, and its value, which may be a secret, shows nowhere.
 func TestAuthorizerPanics(t *testing.T) {
-	both(t, func(context.Context, vault.Request) error { panic("hunter2") }, func(t *testing.T, v *vaulttest.Vault) {
+	both(t, func(context.Context, vault.AccessRequest) error { panic("hunter2") }, func(t *testing.T, v *vaulttest.Vault) {
 		_, err := v.Encrypt(t.Context(), orgA, []byte("x"), nil)
 		wantClass(t, err, "ErrAccessDenied")
 		if strings.Contains(err.Error(), "hunter2") {
@@ -52,7 +52,7 @@ func TestAuthorizerPanics(t *testing.T) {
 
 // What ends the goroutine has not allowed anything.
 func TestAuthorizerEndsItsGoroutine(t *testing.T) {
-	v := vaulttest.New(t, authorizer(func(context.Context, vault.Request) error { runtime.Goexit(); return nil }))
+	v := vaulttest.New(t, authorizer(func(context.Context, vault.AccessRequest) error { runtime.Goexit(); return nil }))
 	_, err := v.Encrypt(t.Context(), orgA, []byte("x"), nil)
 	wantClass(t, err, "ErrAccessDenied")
 }
@@ -64,7 +64,7 @@ func (e *noError) Error() string { return e.text }
 // An error that holds a nil pointer is an error.
 func TestAuthorizerReturnsAHollowError(t *testing.T) {
 	var none *noError
-	both(t, func(context.Context, vault.Request) error { return none }, func(t *testing.T, v *vaulttest.Vault) {
+	both(t, func(context.Context, vault.AccessRequest) error { return none }, func(t *testing.T, v *vaulttest.Vault) {
 		_, err := v.Encrypt(t.Context(), orgA, nil, nil)
 		wantClass(t, err, "ErrAccessDenied")
 	})
@@ -72,7 +72,7 @@ func TestAuthorizerReturnsAHollowError(t *testing.T) {
 
 // What could not decide denies: the error is also its own.
 func TestAuthorizerIsDown(t *testing.T) {
-	both(t, func(context.Context, vault.Request) error { return fmt.Errorf("policy engine: %w", errNo) }, func(t *testing.T, v *vaulttest.Vault) {
+	both(t, func(context.Context, vault.AccessRequest) error { return fmt.Errorf("policy engine: %w", errNo) }, func(t *testing.T, v *vaulttest.Vault) {
 		_, err := v.Encrypt(t.Context(), orgA, nil, nil)
 		wantErr(t, err, vault.ErrAccessDenied)
 		wantErr(t, err, errNo)
@@ -92,7 +92,7 @@ func TestAuthorizerHangs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				release := make(chan struct{})
-				v := vaulttest.New(t, authorizer(func(ctx context.Context, _ vault.Request) error { return hang(ctx, release) }))
+				v := vaulttest.New(t, authorizer(func(ctx context.Context, _ vault.AccessRequest) error { return hang(ctx, release) }))
 				start := time.Now()
 				_, err := v.Encrypt(t.Context(), orgA, nil, nil)
 				wantClass(t, err, "ErrAccessDenied")
@@ -120,7 +120,7 @@ func TestAuthorizerHangs(t *testing.T) {
 // Config.AuthorizerTimeout is the bound.
 func TestAuthorizerTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		slow := authorizer(func(ctx context.Context, _ vault.Request) error {
+		slow := authorizer(func(ctx context.Context, _ vault.AccessRequest) error {
 			select {
 			case <-time.After(7 * time.Second):
 				return nil
@@ -148,7 +148,7 @@ func TestHangingAuthorizersAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int64
 		release := make(chan struct{})
-		v := vaulttest.New(t, authorizer(func(context.Context, vault.Request) error {
+		v := vaulttest.New(t, authorizer(func(context.Context, vault.AccessRequest) error {
 			asked.Add(1)
 			<-release
 			return nil
@@ -176,7 +176,7 @@ func TestHangingAuthorizersAreBounded(t *testing.T) {
 func TestCloseWhileAnAuthorizerHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		v := vaulttest.New(t, authorizer(func(context.Context, vault.Request) error { <-release; return nil }))
+		v := vaulttest.New(t, authorizer(func(context.Context, vault.AccessRequest) error { <-release; return nil }))
 		calls := []func() error{
 			func() error { return second(v.Encrypt(t.Context(), orgA, nil, nil)) },
 			func() error { return second(v.Put(t.Context(), orgA, "x", nil)) },
@@ -204,7 +204,7 @@ func TestAuthorizerCallsTheVault(t *testing.T) {
 	for _, immediate := range []bool{false, true} {
 		var v *vaulttest.Vault
 		depth := 0
-		f := func(ctx context.Context, _ vault.Request) error {
+		f := func(ctx context.Context, _ vault.AccessRequest) error {
 			depth++
 			_, err := v.Get(ctx, orgB, "who may what")
 			return err
@@ -245,7 +245,7 @@ func TestBackgroundIsNotAsked(t *testing.T) {
 // put follows, although another writer comes between.
 func TestLabelsDecidedAboutAreThoseThatCount(t *testing.T) {
 	hold := vault.Labels(map[string]string{"hold": "yes"})
-	held := func(r vault.Request) bool { return r.Labels["hold"] == "yes" }
+	held := func(r vault.AccessRequest) bool { return r.Labels["hold"] == "yes" }
 	for what, tc := range map[string]struct {
 		at   string
 		call func(*vaulttest.Vault) error
@@ -322,7 +322,7 @@ func TestLabelsOfWhatIsRead(t *testing.T) {
 	first := must(v.Put(ctx, orgA, "a", []byte("1"), vault.Labels(map[string]string{"level": "secret"})))(t)
 	must(v.Put(ctx, orgA, "a", []byte("2")))(t)
 	must(v.Put(ctx, orgA, "b", []byte("3"), vault.Labels(map[string]string{"level": "secret"})))(t)
-	secret := func(r vault.Request) bool { return r.Labels["level"] == "secret" }
+	secret := func(r vault.AccessRequest) bool { return r.Labels["level"] == "secret" }
 	cold := peerOf(t, v, withGate(g))
 	g.set(secret)
 	for what, call := range map[string]func() error{

@@ -16,7 +16,7 @@ import (
 // permitRow decides about a stored row that was read, or could not be: it is also asked
 // then, so that only who is allowed learns whether there is such an object, and what is
 // wrong with it. It returns the denial, or what reading said.
-func (v *Vault) permitRow(ctx context.Context, r Request, rec storage.ObjectRecord, read error) error {
+func (v *Vault) permitRow(ctx context.Context, r AccessRequest, rec storage.ObjectRecord, read error) error {
 	if v.cfg.Authorizer == nil || errors.Is(read, ErrClosed) || errors.Is(read, ErrNoStore) {
 		return read
 	}
@@ -39,7 +39,7 @@ func (v *Vault) permitList(ctx context.Context, c keyring.Context, opts ListOpti
 	if v.cfg.Authorizer == nil {
 		return nil
 	}
-	r := Request{Operation: OpList, Context: c.Pairs, Prefix: opts.Prefix}
+	r := AccessRequest{Operation: OpList, Context: c.Pairs, Prefix: opts.Prefix}
 	if opts.Within {
 		r.Context, r.Match = nil, c.Pairs
 	}
@@ -57,7 +57,7 @@ func (v *Vault) permitPut(ctx context.Context, c keyring.Context, name string, p
 	if absent {
 		rec, err = storage.ObjectRecord{}, nil
 	}
-	r := Request{Operation: OpPut, Context: c.Pairs, Object: name, NewLabels: p.labels}
+	r := AccessRequest{Operation: OpPut, Context: c.Pairs, Object: name, NewLabels: p.labels}
 	if err := v.permitRow(ctx, r, rec, err); err != nil {
 		return guard, err
 	}
@@ -96,7 +96,7 @@ func (v *Vault) deleteAllowed(ctx context.Context, c keyring.Context, ref storag
 	}
 	for range maxRetries {
 		rec, err := v.current(ctx, c, ref.Name)
-		r := Request{Operation: OpDelete, Context: c.Pairs, Object: ref.Name}
+		r := AccessRequest{Operation: OpDelete, Context: c.Pairs, Object: ref.Name}
 		if err := v.permitRow(ctx, r, rec, err); err != nil {
 			return storage.ObjectRecord{}, err
 		}

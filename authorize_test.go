@@ -22,11 +22,11 @@ var errNo = errors.New("rule 7 says no")
 // gate is an authorizer that can be closed, and remembers what it was asked.
 type gate struct {
 	mu    sync.Mutex
-	deny  func(vault.Request) bool // nil: nothing
-	asked []vault.Request
+	deny  func(vault.AccessRequest) bool // nil: nothing
+	asked []vault.AccessRequest
 }
 
-func (g *gate) Authorize(_ context.Context, r vault.Request) error {
+func (g *gate) Authorize(_ context.Context, r vault.AccessRequest) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.asked = append(g.asked, r)
@@ -36,14 +36,14 @@ func (g *gate) Authorize(_ context.Context, r vault.Request) error {
 	return nil
 }
 
-func (g *gate) set(deny func(vault.Request) bool) {
+func (g *gate) set(deny func(vault.AccessRequest) bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.deny = deny
 }
 
 // take returns what was asked since it was last called.
-func (g *gate) take() []vault.Request {
+func (g *gate) take() []vault.AccessRequest {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	asked := g.asked
@@ -51,7 +51,7 @@ func (g *gate) take() []vault.Request {
 	return asked
 }
 
-func everything(vault.Request) bool { return true }
+func everything(vault.AccessRequest) bool { return true }
 
 func withGate(g *gate) func(*vault.Config) {
 	return func(c *vault.Config) { c.Authorizer = g }
@@ -194,7 +194,7 @@ func TestAllowedEverywhere(t *testing.T) {
 func TestWhatIsAskedAbout(t *testing.T) {
 	ctx, g := t.Context(), new(gate)
 	v := vaulttest.New(t, withGate(g), func(c *vault.Config) { c.Namespace = "billing" })
-	g.set(func(r vault.Request) bool { return r.Context["organization_id"] == "org_02" })
+	g.set(func(r vault.AccessRequest) bool { return r.Context["organization_id"] == "org_02" })
 	wantErr(t, v.Prepare(ctx, orgA, orgB), vault.ErrAccessDenied)
 	if asked := g.take(); len(asked) != 2 || len(asked[0].Context) != 1 {
 		t.Errorf("Prepare asked %+v", asked)
@@ -235,7 +235,7 @@ func TestRekeyAsksAboutBothContexts(t *testing.T) {
 	v := vaulttest.New(t, withGate(g))
 	key := must(v.CreateDataKey(ctx, orgA))(t)
 	for op, about := range map[vault.Operation]vault.KeyContext{vault.OpRekeyFrom: orgA, vault.OpRekeyTo: orgB} {
-		g.set(func(r vault.Request) bool { return r.Operation == op && maps.Equal(r.Context, about) })
+		g.set(func(r vault.AccessRequest) bool { return r.Operation == op && maps.Equal(r.Context, about) })
 		_, err := v.RekeyDataKey(ctx, orgA, key.Sealed, orgB)
 		wantErr(t, err, vault.ErrAccessDenied)
 		events := v.Events(vault.DEKRekeyed)
@@ -300,7 +300,7 @@ func TestDenialRevealsNothing(t *testing.T) {
 func TestDenialThatLooksLikeNotFound(t *testing.T) {
 	ctx := t.Context()
 	v := vaulttest.New(t, func(c *vault.Config) {
-		c.Authorizer = vault.AuthorizerFunc(func(_ context.Context, r vault.Request) error {
+		c.Authorizer = vault.AuthorizerFunc(func(_ context.Context, r vault.AccessRequest) error {
 			if r.Operation == vault.OpGet && r.Object == "secret" {
 				return vault.ErrNotFound // of its own table of grants
 			}

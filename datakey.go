@@ -135,9 +135,9 @@ func (v *Vault) rekey(ctx context.Context, from keyring.Context, sealed []byte, 
 // permitRekey decides about both contexts: what comes out of one, and goes into the
 // other. The event of a denial is about the one that is denied.
 func (v *Vault) permitRekey(ctx context.Context, from, to keyring.Context) error {
-	err := v.permit(ctx, Request{Operation: OpRekeyFrom, Context: from.Pairs})
+	err := v.permit(ctx, AccessRequest{Operation: OpRekeyFrom, Context: from.Pairs})
 	if err == nil {
-		err = v.permit(ctx, Request{Operation: OpRekeyTo, Context: to.Pairs})
+		err = v.permit(ctx, AccessRequest{Operation: OpRekeyTo, Context: to.Pairs})
 	}
 	if err != nil {
 		return fmt.Errorf("vault: rekey data key: %w", err)

@@ -186,7 +186,7 @@ func (v *Vault) permitMatch(ctx context.Context, op Operation, match KeyContext)
 	if err := match.Validate(); err != nil {
 		return err
 	}
-	return v.permit(ctx, Request{Operation: op, Match: match})
+	return v.permit(ctx, AccessRequest{Operation: op, Match: match})
 }
 
 // changeState makes a change to all keys that match selects.

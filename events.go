@@ -24,6 +24,9 @@ const (
 	MetadataRead       EventName = "metadata.read"       // Describe, Lookup
 	MessageEncrypted   EventName = "message.encrypted"   // only with Config.EventMessages, or failed
 	MessageDecrypted   EventName = "message.decrypted"   // successes only with Config.EventMessages
+	FieldEncrypted     EventName = "field.encrypted"     // of fields; as message.encrypted. Object is table.column
+	FieldDecrypted     EventName = "field.decrypted"     // of fields; as message.decrypted. Object is table.column
+	IndexComputed      EventName = "index.computed"      // a blind index was computed; as message.encrypted
 	DEKCreated         EventName = "dek.created"
 	DEKDecrypted       EventName = "dek.decrypted"
 	DEKRekeyed         EventName = "dek.rekeyed"

@@ -112,7 +112,7 @@ func (v *Vault) readRecord(ctx context.Context, c keyring.Context, name string, 
 	if !rec.ID.IsZero() {
 		err = nil
 	}
-	if err = v.permitRow(ctx, Request{Operation: OpGet, Context: c.Pairs, Object: name}, rec, err); err == nil {
+	if err = v.permitRow(ctx, AccessRequest{Operation: OpGet, Context: c.Pairs, Object: name}, rec, err); err == nil {
 		obj, err = v.openObject(ctx, c, name, ID{}, rec)
 	}
 	if err != nil {

@@ -136,6 +136,11 @@ var sentinels = map[string]error{
 	"ErrStoreCorrupt": vault.ErrStoreCorrupt, "ErrNoSelfContained": vault.ErrNoSelfContained, "ErrRewrapIncomplete": vault.ErrRewrapIncomplete,
 	"ErrShredPending": vault.ErrShredPending, "ErrReceipt": vault.ErrReceipt,
 	"ErrReencryptIncomplete": vault.ErrReencryptIncomplete, "ErrKeyInUse": vault.ErrKeyInUse,
+	"ErrNoContext": vault.ErrNoContext, "ErrContextConflict": vault.ErrContextConflict, "ErrNoVault": vault.ErrNoVault,
+	"ErrNoLocation": vault.ErrNoLocation, "ErrInvalidLocation": vault.ErrInvalidLocation, "ErrWrongLocation": vault.ErrWrongLocation,
+	"ErrWrongType": vault.ErrWrongType, "ErrUnsupportedType": vault.ErrUnsupportedType, "ErrNull": vault.ErrNull,
+	"ErrPending": vault.ErrPending, "ErrRedacted": vault.ErrRedacted, "ErrInvalidIndex": vault.ErrInvalidIndex,
+	"ErrNotIndexable": vault.ErrNotIndexable, "ErrModel": vault.ErrModel,
 }
 
 // classes returns the names of the sentinels that err matches, sorted.
@@ -219,3 +224,6 @@ type ctxType = context.Context
 // textOf is the text form of bytes that may not be an envelope, which
 // EncryptString would never make.
 func textOf(b []byte) string { return "vlt1." + base64.RawURLEncoding.EncodeToString(b) }
+
+// emailIndex is the blind index of most tests.
+var emailIndex = vault.Index{Table: "users", Column: "email", Normaliser: "email@1"}

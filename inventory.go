@@ -112,7 +112,7 @@ func (v *Vault) keys(ctx context.Context, f KeyFilter, yield func(KeyInfo) bool)
 	if err := f.validate(); err != nil {
 		return err
 	}
-	if err := v.permit(ctx, Request{Operation: OpKeys, Match: f.Match, All: f.All}); err != nil {
+	if err := v.permit(ctx, AccessRequest{Operation: OpKeys, Match: f.Match, All: f.All}); err != nil {
 		return err
 	}
 	now, family := time.Now(), v.newAncestry()

@@ -42,7 +42,7 @@ func (v *Vault) Jobs(ctx context.Context) (_ []Job, err error) {
 	defer v.trace(&ctx, "jobs", nil).end(&err)
 	err = v.ready(ctx)
 	if err == nil {
-		err = v.permit(ctx, Request{Operation: OpJobs, All: true})
+		err = v.permit(ctx, AccessRequest{Operation: OpJobs, All: true})
 	}
 	var jobs []Job
 	for _, kind := range []JobKind{JobRewrap, JobReencrypt} {
@@ -127,7 +127,7 @@ func (v *Vault) forgetJob(ctx context.Context, kind JobKind, name string) error 
 		return err
 	}
 	defer end()
-	if err := v.permit(ctx, Request{Operation: OpForgetJob, All: true}); err != nil {
+	if err := v.permit(ctx, AccessRequest{Operation: OpForgetJob, All: true}); err != nil {
 		return err
 	}
 	record := v.note(string(kind), name).name

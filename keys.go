@@ -42,7 +42,7 @@ func (v *Vault) Prepare(ctx context.Context, kcs ...KeyContext) error {
 
 func (v *Vault) prepare(ctx context.Context, c keyring.Context) (err error) {
 	defer v.trace(&ctx, "prepare", &c).end(&err)
-	if err := v.permit(ctx, Request{Operation: OpPrepare, Context: c.Pairs}); err != nil {
+	if err := v.permit(ctx, AccessRequest{Operation: OpPrepare, Context: c.Pairs}); err != nil {
 		return fmt.Errorf("vault: prepare: %w", err)
 	}
 	k, err := v.ring.Active(ctx, c, keyctx.PurposeData)

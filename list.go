@@ -92,7 +92,7 @@ func (v *Vault) Lookup(ctx context.Context, id ID) (_ Metadata, err error) {
 	defer v.trace(&ctx, "lookup", nil).end(&err)
 	o := v.begin(ctx, MetadataRead, keyring.Context{})
 	rec, err := v.lookup(ctx, id)
-	err = v.permitRow(ctx, Request{Operation: OpLookup, Context: rec.Context.WithoutNamespace(), ObjectID: id}, rec, err)
+	err = v.permitRow(ctx, AccessRequest{Operation: OpLookup, Context: rec.Context.WithoutNamespace(), ObjectID: id}, rec, err)
 	if err != nil {
 		err = fmt.Errorf("vault: look up %s: %w", id, err)
 		if !errors.Is(err, ErrAccessDenied) || rec.ID.IsZero() { // the event of a denial says what of
@@ -155,7 +155,7 @@ func (v *Vault) row(ctx context.Context, op Operation, c keyring.Context, name s
 	rec, err := v.cfg.Store.GetObject(ctx, storage.ObjectRef{
 		ContextHash: c.Hash, Name: name, Version: version, NoEnvelope: true, Now: time.Now(),
 	})
-	if err := v.permitRow(ctx, Request{Operation: op, Context: c.Pairs, Object: name}, rec, err); err != nil {
+	if err := v.permitRow(ctx, AccessRequest{Operation: op, Context: c.Pairs, Object: name}, rec, err); err != nil {
 		return storage.ObjectRecord{}, err
 	}
 	return rec, nil

@@ -218,7 +218,7 @@ func (v *Vault) fetch(ctx context.Context, c keyring.Context, name string, ref s
 	if err == nil && !ref.ID.IsZero() && rec.ContextHash != c.Hash {
 		err = fmt.Errorf("%w: no such object of this context", ErrNotFound)
 	}
-	if err := v.permitRow(ctx, Request{Operation: OpGet, Context: c.Pairs, Object: name, ObjectID: ref.ID}, rec, err); err != nil {
+	if err := v.permitRow(ctx, AccessRequest{Operation: OpGet, Context: c.Pairs, Object: name, ObjectID: ref.ID}, rec, err); err != nil {
 		return Object{}, err
 	}
 	if name == "" {

@@ -121,7 +121,7 @@ func (v *Vault) reencryptObjects(ctx context.Context, opts ReencryptOptions) (_ 
 		return ReencryptReport{}, err
 	}
 	defer end()
-	if err := v.permit(ctx, Request{Operation: OpReencryptObjects, Match: opts.Match, All: opts.All}); err != nil {
+	if err := v.permit(ctx, AccessRequest{Operation: OpReencryptObjects, Match: opts.Match, All: opts.All}); err != nil {
 		return ReencryptReport{}, err
 	}
 	p := &reencryptPass{v: v, opts: opts, pace: pacer{limit: opts.RateLimit}, family: v.newAncestry()}

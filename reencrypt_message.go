@@ -69,7 +69,7 @@ func (v *Vault) reencryptable(ctx context.Context, data []byte) (e envelope.Enve
 
 func (v *Vault) needsReencrypt(ctx context.Context, c keyring.Context, data []byte) (_ bool, err error) {
 	defer v.trace(&ctx, "needs_reencrypt", &c).end(&err)
-	if err := v.permit(ctx, Request{Operation: OpNeedsReencrypt, Context: c.Pairs}); err != nil {
+	if err := v.permit(ctx, AccessRequest{Operation: OpNeedsReencrypt, Context: c.Pairs}); err != nil {
 		return false, err
 	}
 	e, _, _, err := v.reencryptable(ctx, data)

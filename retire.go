@@ -122,7 +122,7 @@ func (v *Vault) retireKeys(ctx context.Context, opts RetireOptions) (_ RetireRep
 		return RetireReport{}, err
 	}
 	defer end()
-	if err := v.permit(ctx, Request{Operation: OpRetireKeys, Match: opts.Match}); err != nil {
+	if err := v.permit(ctx, AccessRequest{Operation: OpRetireKeys, Match: opts.Match}); err != nil {
 		return RetireReport{}, err
 	}
 	p := &retirePass{v: v, opts: opts, now: time.Now(), filter: v.contexts(opts.Match, false)}

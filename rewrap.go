@@ -112,7 +112,7 @@ func (v *Vault) Rewrap(ctx context.Context, opts RewrapOptions) (_ RewrapReport,
 		return RewrapReport{}, fmt.Errorf("vault: rewrap: %w", err)
 	}
 	defer end()
-	if err := v.permit(ctx, Request{Operation: OpRewrap, Match: opts.Match, All: opts.All}); err != nil {
+	if err := v.permit(ctx, AccessRequest{Operation: OpRewrap, Match: opts.Match, All: opts.All}); err != nil {
 		return RewrapReport{}, fmt.Errorf("vault: rewrap: %w", err)
 	}
 	p := &rewrapPass{

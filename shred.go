@@ -83,7 +83,7 @@ func (v *Vault) shred(ctx context.Context, match KeyContext, opts ShredOptions) 
 		return ShredReceipt{}, err
 	}
 	defer end()
-	if err := v.permit(ctx, Request{Operation: OpShred, Match: match}); err != nil {
+	if err := v.permit(ctx, AccessRequest{Operation: OpShred, Match: match}); err != nil {
 		return ShredReceipt{}, err
 	}
 	n, err := v.beginShred(ctx, match.Clone(), opts)

@@ -33,7 +33,7 @@ func (v *Vault) PendingShreds(ctx context.Context) (_ []PendingShred, err error)
 	defer v.trace(&ctx, "pending_shreds", nil).end(&err)
 	err = v.ready(ctx)
 	if err == nil {
-		err = v.permit(ctx, Request{Operation: OpPendingShreds, All: true})
+		err = v.permit(ctx, AccessRequest{Operation: OpPendingShreds, All: true})
 	}
 	var all *shredNotes
 	if err == nil {
@@ -108,7 +108,7 @@ func (v *Vault) cancelShred(ctx context.Context, id ID) error {
 // permitCancel decides about cancelling a shredding that was looked for, and found or
 // not: only who is allowed learns which.
 func (v *Vault) permitCancel(ctx context.Context, id ID, n *shredNote, looked error) error {
-	r := Request{Operation: OpCancelShred, ObjectID: id}
+	r := AccessRequest{Operation: OpCancelShred, ObjectID: id}
 	if looked == nil {
 		r.Match = n.Match
 	}
@@ -190,7 +190,7 @@ func (v *Vault) RunShreds(ctx context.Context) (_ []ShredReceipt, err error) {
 		return nil, fmt.Errorf("vault: run shreds: %w", err)
 	}
 	defer end()
-	if err := v.permit(ctx, Request{Operation: OpRunShreds, All: true}); err != nil {
+	if err := v.permit(ctx, AccessRequest{Operation: OpRunShreds, All: true}); err != nil {
 		return nil, fmt.Errorf("vault: run shreds: %w", err)
 	}
 	done, err := v.runShreds(ctx)

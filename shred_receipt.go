@@ -69,7 +69,7 @@ const receiptKeys = 100
 func (v *Vault) ShreddedKeys(ctx context.Context, r ShredReceipt) iter.Seq2[ShreddedKey, error] {
 	return func(yield func(ShreddedKey, error) bool) {
 		// Of all: that r's ID is of r's Match is only its word.
-		if err := v.permit(ctx, Request{Operation: OpShredReceipts, All: true}); err != nil {
+		if err := v.permit(ctx, AccessRequest{Operation: OpShredReceipts, All: true}); err != nil {
 			yield(ShreddedKey{}, fmt.Errorf("vault: shredded keys: %w", err))
 			return
 		}
@@ -192,7 +192,7 @@ func (v *Vault) readReceipt(ctx context.Context, name string) (ShredReceipt, err
 // Errors: ErrNoStore; ErrClosed; the store's; ctx's.
 func (v *Vault) ShredReceipts(ctx context.Context) iter.Seq2[ShredReceipt, error] {
 	return func(yield func(ShredReceipt, error) bool) {
-		if err := v.permit(ctx, Request{Operation: OpShredReceipts, All: true}); err != nil {
+		if err := v.permit(ctx, AccessRequest{Operation: OpShredReceipts, All: true}); err != nil {
 			yield(ShredReceipt{}, fmt.Errorf("vault: shred receipts: %w", err))
 			return
 		}
@@ -240,7 +240,7 @@ func (v *Vault) verifyShred(ctx context.Context, r ShredReceipt) (err error) {
 	if err := v.ready(ctx); err != nil {
 		return err
 	}
-	if err := v.permit(ctx, Request{Operation: OpVerifyShred, Match: r.Match}); err != nil {
+	if err := v.permit(ctx, AccessRequest{Operation: OpVerifyShred, Match: r.Match}); err != nil {
 		return err
 	}
 	switch {

@@ -27,7 +27,7 @@ func (v *Vault) sweep(ctx context.Context, ask bool) (_ int, err error) {
 	defer v.trace(&ctx, "sweep", nil).end(&err)
 	err = v.ready(ctx)
 	if err == nil && ask {
-		err = v.permit(ctx, Request{Operation: OpSweep, All: true})
+		err = v.permit(ctx, AccessRequest{Operation: OpSweep, All: true})
 	}
 	if err != nil {
 		return 0, fmt.Errorf("vault: sweep: %w", err)

@@ -157,7 +157,7 @@ func (v *Vault) Check(ctx context.Context) (err error) {
 	if v.closed.Load() {
 		return ErrClosed
 	}
-	if err := v.permit(ctx, Request{Operation: OpCheck}); err != nil {
+	if err := v.permit(ctx, AccessRequest{Operation: OpCheck}); err != nil {
 		return fmt.Errorf("vault: check: %w", err)
 	}
 	if v.cfg.Store != nil {

@@ -71,12 +71,12 @@ func TestDocumentedRules(t *testing.T) {
 		t.Fatal(err, len(docs))
 	}
 	support := vault.NewAttributes(map[string]string{"role": "support"})
-	wantAllowed(t, r, vault.Request{Operation: vault.OpDescribe, Attributes: support, Context: orgA}, true)
-	wantAllowed(t, r, vault.Request{Operation: vault.OpGet, Attributes: support, Context: orgA}, false)
-	wantAllowed(t, r, vault.Request{Operation: vault.OpGet, Attributes: support, Context: orgA, Reason: "INC-7"}, true)
-	wantAllowed(t, r, vault.Request{Operation: vault.OpGet, Attributes: service("org_01"), Context: orgA}, true)
-	wantAllowed(t, r, vault.Request{Operation: vault.OpGet, Attributes: service("org_02"), Context: orgA}, false)
-	wantAllowed(t, r, vault.Request{Operation: vault.OpCheck}, true)
+	wantAllowed(t, r, vault.AccessRequest{Operation: vault.OpDescribe, Attributes: support, Context: orgA}, true)
+	wantAllowed(t, r, vault.AccessRequest{Operation: vault.OpGet, Attributes: support, Context: orgA}, false)
+	wantAllowed(t, r, vault.AccessRequest{Operation: vault.OpGet, Attributes: support, Context: orgA, Reason: "INC-7"}, true)
+	wantAllowed(t, r, vault.AccessRequest{Operation: vault.OpGet, Attributes: service("org_01"), Context: orgA}, true)
+	wantAllowed(t, r, vault.AccessRequest{Operation: vault.OpGet, Attributes: service("org_02"), Context: orgA}, false)
+	wantAllowed(t, r, vault.AccessRequest{Operation: vault.OpCheck}, true)
 }
 
 // The documented groups are the groups, and no operation is left out.
@@ -106,7 +106,7 @@ func TestDocumentedOperations(t *testing.T) {
 // A denial names a rule, and nothing of the request or the rule's conditions.
 func TestDenialsNameNoValue(t *testing.T) {
 	values := []string{"s3cret-org", "s3cret-attribute", "s3cret-object", "s3cret-label", "s3cret-actor"}
-	q := vault.Request{
+	q := vault.AccessRequest{
 		Operation: vault.OpGet, Actor: values[4], Context: vault.KeyContext{"organization_id": values[0]},
 		Attributes: vault.NewAttributes(map[string]string{"kind": values[1]}), Object: values[2], Labels: map[string]string{"l": values[3]},
 	}

@@ -102,11 +102,11 @@ func ExampleRules_Explain() {
 	ctx := vault.WithActor(context.Background(), "ann")
 	ctx = vault.WithActorAttributes(ctx, map[string]string{"role": "support"})
 	for _, org := range []string{"acme", "bank"} {
-		request := vault.RequestOf(ctx, vault.OpDescribe, vault.KeyContext{"organization_id": org})
+		request := vault.AccessRequestOf(ctx, vault.OpDescribe, vault.KeyContext{"organization_id": org})
 		request.Object = "stripe/api-key"
 		fmt.Printf("%s: %+v\n", org, rules.Explain(request))
 	}
-	fmt.Printf("to read: %+v\n", rules.Explain(vault.RequestOf(ctx, vault.OpGet, vault.KeyContext{"organization_id": "acme"})))
+	fmt.Printf("to read: %+v\n", rules.Explain(vault.AccessRequestOf(ctx, vault.OpGet, vault.KeyContext{"organization_id": "acme"})))
 	// Output:
 	// acme: {Allowed:true Rule:support-describes ReasonMissing:false}
 	// bank: {Allowed:false Rule:not-the-bank ReasonMissing:false}

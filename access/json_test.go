@@ -117,8 +117,8 @@ func FuzzParseRules(f *testing.F) {
 			t.Fatalf("%v: wrote\n%s, and then\n%s", err, first, second)
 		}
 		for _, op := range vault.Operations() {
-			_ = r.Explain(vault.Request{Operation: op, Actor: "a", Context: orgA})
-			_ = r.Explain(vault.Request{Operation: op, Actor: "a", Match: orgA})
+			_ = r.Explain(vault.AccessRequest{Operation: op, Actor: "a", Context: orgA})
+			_ = r.Explain(vault.AccessRequest{Operation: op, Actor: "a", Match: orgA})
 		}
 	})
 }

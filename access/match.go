@@ -66,7 +66,7 @@ func validPair(key string, o operand) error {
 
 // matches reports what the rule says of a request, RequireReason aside. The rule is one
 // for the request's operation.
-func (c *compiled) matches(r *vault.Request) truth {
+func (c *compiled) matches(r *vault.AccessRequest) truth {
 	if !c.rule.isFor(r) {
 		return never
 	}
@@ -74,7 +74,7 @@ func (c *compiled) matches(r *vault.Request) truth {
 }
 
 // isFor reports whether the rule is for the actor.
-func (r *Rule) isFor(q *vault.Request) bool {
+func (r *Rule) isFor(q *vault.AccessRequest) bool {
 	if len(r.Actors) > 0 && !slices.Contains(r.Actors, q.Actor) {
 		return false
 	}
@@ -88,7 +88,7 @@ func (r *Rule) isFor(q *vault.Request) bool {
 
 // inContext compares the pairs with Context, or with Match, which may be of contexts that
 // have more pairs.
-func (c *compiled) inContext(r *vault.Request) truth {
+func (c *compiled) inContext(r *vault.AccessRequest) truth {
 	if c.rule.AnyContext {
 		return always
 	}
@@ -119,7 +119,7 @@ var ofObjects = map[vault.Operation]bool{
 }
 
 // namedLike compares the object's name with ObjectPrefix.
-func (r *Rule) namedLike(q *vault.Request) truth {
+func (r *Rule) namedLike(q *vault.AccessRequest) truth {
 	switch {
 	case r.ObjectPrefix == "":
 		return always
@@ -143,7 +143,7 @@ var oneObject = map[vault.Operation]bool{
 }
 
 // labelled compares the object's labels with Labels.
-func (r *Rule) labelled(q *vault.Request) truth {
+func (r *Rule) labelled(q *vault.AccessRequest) truth {
 	switch {
 	case len(r.Labels) == 0:
 		return always

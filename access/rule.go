@@ -195,7 +195,7 @@ func parseOperand(s string) (operand, error) {
 }
 
 // value is what the operand stands for; false if the actor has no such thing.
-func (o operand) value(r *vault.Request) (string, bool) {
+func (o operand) value(r *vault.AccessRequest) (string, bool) {
 	switch {
 	case o.actor:
 		return r.Actor, r.Actor != ""

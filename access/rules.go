@@ -163,7 +163,7 @@ type Decision struct {
 }
 
 // Explain returns what the rules say of a request.
-func (r *Rules) Explain(q vault.Request) Decision {
+func (r *Rules) Explain(q vault.AccessRequest) Decision {
 	var allows, would string
 	for _, c := range r.now().byOp[q.Operation] {
 		said := c.matches(&q)
@@ -193,7 +193,7 @@ func first(a, b string) string {
 
 // Authorize returns nil if the rules allow the request. Errors: [ErrDenied],
 // [ErrReasonRequired], [ErrNotAllowed]. They name the rule and nothing of the request.
-func (r *Rules) Authorize(_ context.Context, q vault.Request) error {
+func (r *Rules) Authorize(_ context.Context, q vault.AccessRequest) error {
 	switch d := r.Explain(q); {
 	case d.Allowed:
 		return nil

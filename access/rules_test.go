@@ -37,7 +37,7 @@ func service(organization string) vault.Attributes {
 	return vault.NewAttributes(map[string]string{"kind": "service", "organization_id": organization})
 }
 
-func wantAllowed(t testing.TB, r *access.Rules, q vault.Request, want bool) {
+func wantAllowed(t testing.TB, r *access.Rules, q vault.AccessRequest, want bool) {
 	t.Helper()
 	d, err := r.Explain(q), r.Authorize(t.Context(), q)
 	if d.Allowed != want || (err == nil) != want {
@@ -49,7 +49,7 @@ func wantAllowed(t testing.TB, r *access.Rules, q vault.Request, want bool) {
 func TestDenyByDefault(t *testing.T) {
 	for _, r := range []*access.Rules{rulesOf(t), new(access.Rules), rulesOf(t, own)} {
 		for _, op := range vault.Operations() {
-			q := vault.Request{Operation: op, Actor: "ann", Context: orgA}
+			q := vault.AccessRequest{Operation: op, Actor: "ann", Context: orgA}
 			wantAllowed(t, r, q, false)
 			if err := r.Authorize(t.Context(), q); !errors.Is(err, access.ErrNotAllowed) {
 				t.Errorf("%s: %v", op, err)
@@ -57,7 +57,7 @@ func TestDenyByDefault(t *testing.T) {
 		}
 	}
 	anything := access.Rule{Name: "all", Effect: access.Allow, Anyone: true, AnyContext: true, Operations: []vault.Operation{access.Read, access.Write, access.Describe, access.Manage}}
-	wantAllowed(t, rulesOf(t, anything), vault.Request{Operation: "data.unknown", Context: orgA}, false)
+	wantAllowed(t, rulesOf(t, anything), vault.AccessRequest{Operation: "data.unknown", Context: orgA}, false)
 }
 
 // Each operation is in exactly one group, so that a new one is put into one.
@@ -66,7 +66,7 @@ func TestGroupsCoverAllOperations(t *testing.T) {
 		var in []string
 		for _, g := range []vault.Operation{access.Read, access.Write, access.Describe, access.Manage} {
 			r := rulesOf(t, access.Rule{Name: string(g), Effect: access.Allow, Anyone: true, AnyContext: true, Operations: []vault.Operation{g}})
-			if r.Explain(vault.Request{Operation: op, Context: orgA}).Allowed {
+			if r.Explain(vault.AccessRequest{Operation: op, Context: orgA}).Allowed {
 				in = append(in, string(g))
 			}
 		}
@@ -80,9 +80,9 @@ func TestDenyBeatsAllow(t *testing.T) {
 	all := access.Rule{Name: "all", Effect: access.Allow, Anyone: true, AnyContext: true, Operations: []vault.Operation{access.Read}}
 	not := access.Rule{Name: "not-there", Effect: access.Deny, Anyone: true, Context: map[string]string{"organization_id": "org_02"}, Operations: []vault.Operation{vault.OpGet}}
 	for _, r := range []*access.Rules{rulesOf(t, all, not), rulesOf(t, not, all)} {
-		wantAllowed(t, r, vault.Request{Operation: vault.OpGet, Context: orgA}, true)
-		wantAllowed(t, r, vault.Request{Operation: vault.OpDecrypt, Context: orgB}, true)
-		q := vault.Request{Operation: vault.OpGet, Context: orgB}
+		wantAllowed(t, r, vault.AccessRequest{Operation: vault.OpGet, Context: orgA}, true)
+		wantAllowed(t, r, vault.AccessRequest{Operation: vault.OpDecrypt, Context: orgB}, true)
+		q := vault.AccessRequest{Operation: vault.OpGet, Context: orgB}
 		wantAllowed(t, r, q, false)
 		if err := r.Authorize(t.Context(), q); !errors.Is(err, access.ErrDenied) || r.Explain(q).Rule != "not-there" {
 			t.Errorf("%v, %+v", err, r.Explain(q))
@@ -97,8 +97,8 @@ func TestPlaceholders(t *testing.T) {
 		Name: "own-user", Effect: access.Allow, Anyone: true, Operations: []vault.Operation{vault.OpDecrypt},
 		Context: map[string]string{"user_id": "${actor}"},
 	})
-	get := func(a vault.Attributes, kc vault.KeyContext) vault.Request {
-		return vault.Request{Operation: vault.OpGet, Attributes: a, Context: kc}
+	get := func(a vault.Attributes, kc vault.KeyContext) vault.AccessRequest {
+		return vault.AccessRequest{Operation: vault.OpGet, Attributes: a, Context: kc}
 	}
 	wantAllowed(t, r, get(service("org_01"), orgA), true)
 	wantAllowed(t, r, get(service("org_01"), userA), true)
@@ -112,10 +112,10 @@ func TestPlaceholders(t *testing.T) {
 	}
 	wantAllowed(t, r, get(vault.NewAttributes(map[string]string{"kind": "service"}), orgA), false)
 	wantAllowed(t, r, get(vault.Attributes{}, orgA), false)
-	wantAllowed(t, r, vault.Request{Operation: vault.OpDecrypt, Actor: "u_1", Context: userA}, true)
-	wantAllowed(t, r, vault.Request{Operation: vault.OpDecrypt, Actor: "u_2", Context: userA}, false)
-	wantAllowed(t, r, vault.Request{Operation: vault.OpDecrypt, Actor: "", Context: userA}, false)
-	wantAllowed(t, r, vault.Request{Operation: vault.OpDecrypt, Actor: "u_1", Context: orgA}, false)
+	wantAllowed(t, r, vault.AccessRequest{Operation: vault.OpDecrypt, Actor: "u_1", Context: userA}, true)
+	wantAllowed(t, r, vault.AccessRequest{Operation: vault.OpDecrypt, Actor: "u_2", Context: userA}, false)
+	wantAllowed(t, r, vault.AccessRequest{Operation: vault.OpDecrypt, Actor: "", Context: userA}, false)
+	wantAllowed(t, r, vault.AccessRequest{Operation: vault.OpDecrypt, Actor: "u_1", Context: orgA}, false)
 }
 
 // Whoever is limited to a tenant lists within it and nowhere else; a rule that denies
@@ -125,8 +125,8 @@ func TestManyContexts(t *testing.T) {
 		Name: "admins", Effect: access.Allow, Actors: []string{"root"}, AnyContext: true,
 		Operations: []vault.Operation{access.Describe, access.Manage},
 	})
-	list := func(match vault.KeyContext, all bool) vault.Request {
-		return vault.Request{Operation: vault.OpKeys, Attributes: service("org_01"), Match: match, All: all}
+	list := func(match vault.KeyContext, all bool) vault.AccessRequest {
+		return vault.AccessRequest{Operation: vault.OpKeys, Attributes: service("org_01"), Match: match, All: all}
 	}
 	wantAllowed(t, r, list(orgA, false), true)
 	wantAllowed(t, r, list(userA, false), true)
@@ -134,7 +134,7 @@ func TestManyContexts(t *testing.T) {
 	wantAllowed(t, r, list(vault.KeyContext{"user_id": "u_1"}, false), false)
 	wantAllowed(t, r, list(nil, true), false)
 	wantAllowed(t, r, list(nil, false), false)
-	rewrap := vault.Request{Operation: vault.OpRewrap, Actor: "root", All: true}
+	rewrap := vault.AccessRequest{Operation: vault.OpRewrap, Actor: "root", All: true}
 	wantAllowed(t, r, rewrap, true)
 
 	vip := access.Rule{Name: "vip", Effect: access.Deny, Anyone: true, Operations: []vault.Operation{access.Describe, access.Manage}, Context: map[string]string{"user_id": "vip"}}
@@ -144,8 +144,8 @@ func TestManyContexts(t *testing.T) {
 	wantAllowed(t, r, list(orgA, false), false) // vip may be in it
 	wantAllowed(t, r, list(userA, false), true)
 	wantAllowed(t, r, rewrap, false)
-	wantAllowed(t, r, vault.Request{Operation: vault.OpDescribe, Attributes: service("org_01"), Context: orgA}, true)
-	wantAllowed(t, r, vault.Request{Operation: vault.OpLookup, Actor: "root", ObjectID: vault.ID{1}}, false)
+	wantAllowed(t, r, vault.AccessRequest{Operation: vault.OpDescribe, Attributes: service("org_01"), Context: orgA}, true)
+	wantAllowed(t, r, vault.AccessRequest{Operation: vault.OpLookup, Actor: "root", ObjectID: vault.ID{1}}, false)
 	if err := r.Remove("vip"); err != nil {
 		t.Fatal(err)
 	}
@@ -169,38 +169,38 @@ func TestObjectsAndLabels(t *testing.T) {
 	for _, tc := range []struct {
 		what  string
 		rules []access.Rule
-		q     vault.Request
+		q     vault.AccessRequest
 		want  bool
 	}{
-		{"a name", []access.Rule{public}, vault.Request{Operation: vault.OpGet, Object: "public/a"}, true},
-		{"another name", []access.Rule{public}, vault.Request{Operation: vault.OpGet, Object: "publi"}, false},
-		{"no name known", []access.Rule{public}, vault.Request{Operation: vault.OpGet, ObjectID: vault.ID{1}}, false},
-		{"a list of them", []access.Rule{public}, vault.Request{Operation: vault.OpList, Prefix: "public/x"}, true},
-		{"a wider list", []access.Rule{public}, vault.Request{Operation: vault.OpList, Prefix: "pub"}, false},
-		{"all names", []access.Rule{public}, vault.Request{Operation: vault.OpList}, false},
-		{"a message", []access.Rule{public}, vault.Request{Operation: vault.OpDecrypt}, false},
-		{"all but vip", []access.Rule{all, vip}, vault.Request{Operation: vault.OpList}, false},
-		{"a list beside vip", []access.Rule{all, vip}, vault.Request{Operation: vault.OpList, Prefix: "public/"}, true},
-		{"a list of vip", []access.Rule{all, vip}, vault.Request{Operation: vault.OpList, Prefix: "vip/x"}, false},
-		{"shred with vip in it", []access.Rule{all, vip}, vault.Request{Operation: vault.OpShred, Match: orgA}, false},
-		{"sweep", []access.Rule{all, vip}, vault.Request{Operation: vault.OpSweep, All: true}, false},
-		{"a message beside vip", []access.Rule{all, vip}, vault.Request{Operation: vault.OpDecrypt}, true},
+		{"a name", []access.Rule{public}, vault.AccessRequest{Operation: vault.OpGet, Object: "public/a"}, true},
+		{"another name", []access.Rule{public}, vault.AccessRequest{Operation: vault.OpGet, Object: "publi"}, false},
+		{"no name known", []access.Rule{public}, vault.AccessRequest{Operation: vault.OpGet, ObjectID: vault.ID{1}}, false},
+		{"a list of them", []access.Rule{public}, vault.AccessRequest{Operation: vault.OpList, Prefix: "public/x"}, true},
+		{"a wider list", []access.Rule{public}, vault.AccessRequest{Operation: vault.OpList, Prefix: "pub"}, false},
+		{"all names", []access.Rule{public}, vault.AccessRequest{Operation: vault.OpList}, false},
+		{"a message", []access.Rule{public}, vault.AccessRequest{Operation: vault.OpDecrypt}, false},
+		{"all but vip", []access.Rule{all, vip}, vault.AccessRequest{Operation: vault.OpList}, false},
+		{"a list beside vip", []access.Rule{all, vip}, vault.AccessRequest{Operation: vault.OpList, Prefix: "public/"}, true},
+		{"a list of vip", []access.Rule{all, vip}, vault.AccessRequest{Operation: vault.OpList, Prefix: "vip/x"}, false},
+		{"shred with vip in it", []access.Rule{all, vip}, vault.AccessRequest{Operation: vault.OpShred, Match: orgA}, false},
+		{"sweep", []access.Rule{all, vip}, vault.AccessRequest{Operation: vault.OpSweep, All: true}, false},
+		{"a message beside vip", []access.Rule{all, vip}, vault.AccessRequest{Operation: vault.OpDecrypt}, true},
 
-		{"labelled", []access.Rule{red}, vault.Request{Operation: vault.OpGet, Labels: team}, true},
-		{"not labelled", []access.Rule{red}, vault.Request{Operation: vault.OpGet, Labels: none}, false},
-		{"not there", []access.Rule{red}, vault.Request{Operation: vault.OpGet}, false},
-		{"first put", []access.Rule{red}, vault.Request{Operation: vault.OpPut, NewLabels: team}, true},
-		{"first put without", []access.Rule{red}, vault.Request{Operation: vault.OpPut}, false},
-		{"put over another's", []access.Rule{red}, vault.Request{Operation: vault.OpPut, Labels: none, NewLabels: team}, false},
-		{"put that gives it away", []access.Rule{red}, vault.Request{Operation: vault.OpPut, Labels: team}, false},
-		{"put over one's own", []access.Rule{red}, vault.Request{Operation: vault.OpPut, Labels: team, NewLabels: team}, true},
-		{"a list of labelled", []access.Rule{red}, vault.Request{Operation: vault.OpList}, false},
-		{"on hold", []access.Rule{all, hold}, vault.Request{Operation: vault.OpDelete, Labels: held}, false},
-		{"not on hold", []access.Rule{all, hold}, vault.Request{Operation: vault.OpDelete, Labels: none}, true},
-		{"put over what is on hold", []access.Rule{all, hold}, vault.Request{Operation: vault.OpPut, Labels: held}, false},
-		{"put on hold", []access.Rule{all, hold}, vault.Request{Operation: vault.OpPut, Labels: none, NewLabels: held}, false},
-		{"a first put on hold", []access.Rule{all, hold}, vault.Request{Operation: vault.OpPut, NewLabels: held}, false},
-		{"a put beside", []access.Rule{all, hold}, vault.Request{Operation: vault.OpPut, NewLabels: none}, true},
+		{"labelled", []access.Rule{red}, vault.AccessRequest{Operation: vault.OpGet, Labels: team}, true},
+		{"not labelled", []access.Rule{red}, vault.AccessRequest{Operation: vault.OpGet, Labels: none}, false},
+		{"not there", []access.Rule{red}, vault.AccessRequest{Operation: vault.OpGet}, false},
+		{"first put", []access.Rule{red}, vault.AccessRequest{Operation: vault.OpPut, NewLabels: team}, true},
+		{"first put without", []access.Rule{red}, vault.AccessRequest{Operation: vault.OpPut}, false},
+		{"put over another's", []access.Rule{red}, vault.AccessRequest{Operation: vault.OpPut, Labels: none, NewLabels: team}, false},
+		{"put that gives it away", []access.Rule{red}, vault.AccessRequest{Operation: vault.OpPut, Labels: team}, false},
+		{"put over one's own", []access.Rule{red}, vault.AccessRequest{Operation: vault.OpPut, Labels: team, NewLabels: team}, true},
+		{"a list of labelled", []access.Rule{red}, vault.AccessRequest{Operation: vault.OpList}, false},
+		{"on hold", []access.Rule{all, hold}, vault.AccessRequest{Operation: vault.OpDelete, Labels: held}, false},
+		{"not on hold", []access.Rule{all, hold}, vault.AccessRequest{Operation: vault.OpDelete, Labels: none}, true},
+		{"put over what is on hold", []access.Rule{all, hold}, vault.AccessRequest{Operation: vault.OpPut, Labels: held}, false},
+		{"put on hold", []access.Rule{all, hold}, vault.AccessRequest{Operation: vault.OpPut, Labels: none, NewLabels: held}, false},
+		{"a first put on hold", []access.Rule{all, hold}, vault.AccessRequest{Operation: vault.OpPut, NewLabels: held}, false},
+		{"a put beside", []access.Rule{all, hold}, vault.AccessRequest{Operation: vault.OpPut, NewLabels: none}, true},
 	} {
 		if tc.q.Match == nil && !tc.q.All {
 			tc.q.Context = orgA
@@ -215,7 +215,7 @@ func TestReasonIsRequired(t *testing.T) {
 		Name: "break-glass", Effect: access.Allow, Attributes: map[string][]string{"role": {"oncall", "support"}},
 		AnyContext: true, Operations: []vault.Operation{access.Read}, RequireReason: true,
 	})
-	q := vault.Request{Operation: vault.OpGet, Context: orgA, Attributes: vault.NewAttributes(map[string]string{"role": "oncall"})}
+	q := vault.AccessRequest{Operation: vault.OpGet, Context: orgA, Attributes: vault.NewAttributes(map[string]string{"role": "oncall"})}
 	for _, reason := range []string{"", " ", "-", "...", "\t", "\ufffd"} {
 		q.Reason = reason
 		wantAllowed(t, r, q, false)
@@ -292,14 +292,14 @@ func TestRulesAreCopied(t *testing.T) {
 	rule.Attributes["kind"][0], rule.Context["organization_id"] = "anything", "org_02"
 	got := r.All()
 	got[0].Attributes["kind"][0], got[0].Operations[0] = "anything", access.Manage
-	wantAllowed(t, r, vault.Request{Operation: vault.OpGet, Attributes: service("org_01"), Context: orgA}, true)
-	wantAllowed(t, r, vault.Request{Operation: vault.OpGet, Attributes: service("org_01"), Context: orgB}, false)
+	wantAllowed(t, r, vault.AccessRequest{Operation: vault.OpGet, Attributes: service("org_01"), Context: orgA}, true)
+	wantAllowed(t, r, vault.AccessRequest{Operation: vault.OpGet, Attributes: service("org_01"), Context: orgB}, false)
 }
 
 // Rules change while they are asked; a change counts for what is asked after it.
 func TestRulesChangeWhileAsked(t *testing.T) {
 	r := rulesOf(t, own)
-	q := vault.Request{Operation: vault.OpGet, Attributes: service("org_01"), Context: orgA}
+	q := vault.AccessRequest{Operation: vault.OpGet, Attributes: service("org_01"), Context: orgA}
 	deny := access.Rule{Name: "stop", Effect: access.Deny, Anyone: true, AnyContext: true, Operations: []vault.Operation{access.Read}}
 	var wg sync.WaitGroup
 	for range 4 {

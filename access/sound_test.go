@@ -66,7 +66,7 @@ func TestManyAreAllowedOnlyIfEachIs(t *testing.T) {
 				attributes[k] = w.pick("1", "2")
 			}
 		}
-		many := vault.Request{Operation: vault.OpList, Attributes: vault.NewAttributes(attributes), Match: w.pairs(), Prefix: w.pick("", "a", "ab")}
+		many := vault.AccessRequest{Operation: vault.OpList, Attributes: vault.NewAttributes(attributes), Match: w.pairs(), Prefix: w.pick("", "a", "ab")}
 		if len(many.Match) == 0 {
 			many.Match, many.All = nil, true
 		}
@@ -75,7 +75,7 @@ func TestManyAreAllowedOnlyIfEachIs(t *testing.T) {
 		}
 		allowed++
 		for range 50 {
-			one := vault.Request{Operation: vault.OpDescribe, Attributes: many.Attributes, Context: w.pairs(), Object: many.Prefix + w.pick("", "a", "b", "bb"), Labels: map[string]string{"l": w.pick("1", "2")}}
+			one := vault.AccessRequest{Operation: vault.OpDescribe, Attributes: many.Attributes, Context: w.pairs(), Object: many.Prefix + w.pick("", "a", "b", "bb"), Labels: map[string]string{"l": w.pick("1", "2")}}
 			maps.Copy(one.Context, many.Match)
 			if one.Object == "" || len(one.Context) == 0 {
 				continue

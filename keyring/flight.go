@@ -23,6 +23,7 @@ const (
 	opBlock                    // a key from an envelope
 	opRotate                   // a new version
 	opRotateAged               // a new version, if the newest is too old
+	opExisting                 // the newest version; not made if there is none
 )
 
 // flightKey names a load. Callers with equal keys share one.
@@ -208,7 +209,9 @@ func (r *Keyring) run(ctx context.Context, s *slot, c Context, f flightKey) (key
 	}()
 	switch f.op {
 	case opActive:
-		key, err = r.loadActive(ctx, s, c, f.purpose, f.force)
+		key, err = r.loadActive(ctx, s, c, f.purpose, f.force, true)
+	case opExisting:
+		key, err = r.loadActive(ctx, s, c, f.purpose, f.force, false)
 	case opByID:
 		key, err = r.loadByID(ctx, s, c, f)
 	case opBlock:

@@ -202,14 +202,30 @@ func (r *Keyring) goRun(f func()) bool {
 // Active returns the key under which this context's data is sealed now; it is
 // made if there is none. The caller must [Key.Release] it.
 func (r *Keyring) Active(ctx context.Context, c Context, p keyctx.Purpose) (*Key, error) {
+	return r.active(ctx, c, flightKey{purpose: p, op: opActive})
+}
+
+// Existing is [Keyring.Active] but that no key is ever made: where Active would make
+// one, its error matches [ErrKeyNotFound]; or [ErrKeyShredded], if the newest was
+// shredded. It needs a store: [ErrNoStore].
+func (r *Keyring) Existing(ctx context.Context, c Context, p keyctx.Purpose) (*Key, error) {
+	if r.cfg.Store == nil && !r.closed.Load() {
+		return nil, ErrNoStore
+	}
+	return r.active(ctx, c, flightKey{purpose: p, op: opExisting})
+}
+
+func (r *Keyring) active(ctx context.Context, c Context, f flightKey) (*Key, error) {
 	if r.closed.Load() {
 		return nil, ErrClosed
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	forced := f
+	forced.force = true
 	if s := r.cache.lookup(c); s != nil {
-		if a := s.active[p].Load(); a != nil && a.key.acquire() {
+		if a := s.active[f.purpose].Load(); a != nil && a.key.acquire() {
 			k := a.key
 			switch r.judge(k, a.seen, a.rereadAfter) {
 			case serve:
@@ -217,21 +233,21 @@ func (r *Keyring) Active(ctx context.Context, c Context, p keyctx.Purpose) (*Key
 				return k, nil
 			case serveAndReread:
 				k.hit()
-				r.background(c, flightKey{purpose: p, op: opActive}, k)
+				r.background(c, f, k)
 				return k, nil
 			case serveAndReload:
 				k.hit()
-				r.background(c, flightKey{purpose: p, op: opActive, force: true}, k)
+				r.background(c, forced, k)
 				return k, nil
 			case reread:
-				return r.renew(ctx, c, flightKey{purpose: p, op: opActive}, k)
+				return r.renew(ctx, c, f, k)
 			case reload:
-				return r.renew(ctx, c, flightKey{purpose: p, op: opActive, force: true}, k)
+				return r.renew(ctx, c, forced, k)
 			}
 		}
 	}
 	r.misses.Add(1)
-	return r.load(ctx, c, flightKey{purpose: p, op: opActive})
+	return r.load(ctx, c, f)
 }
 
 // ByID returns the key with this ID of this context, for opening what was

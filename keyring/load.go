@@ -81,8 +81,8 @@ func (r *Keyring) touchState(k *Key, at instant) {
 }
 
 // loadActive returns the key that the context seals under, made if there is
-// none, with a reference for the caller.
-func (r *Keyring) loadActive(ctx context.Context, s *slot, c Context, p keyctx.Purpose, force bool) (*Key, error) {
+// none and it may be, with a reference for the caller.
+func (r *Keyring) loadActive(ctx context.Context, s *slot, c Context, p keyctx.Purpose, force, mayMake bool) (*Key, error) {
 	if r.cfg.Store == nil {
 		return r.loadActiveAlone(ctx, s, c, p, force)
 	}
@@ -116,6 +116,9 @@ func (r *Keyring) loadActive(ctx context.Context, s *slot, c Context, p keyctx.P
 				r.deactivate(s, p)
 			}
 		}
+		if next != 0 && !mayMake {
+			return nil, absent(rec, c, p, next)
+		}
 		if next != 0 {
 			key, err = r.create(ctx, s, c, p, next)
 			if errors.Is(err, errOtherWasFaster) {
@@ -129,6 +132,14 @@ func (r *Keyring) loadActive(ctx context.Context, s *slot, c Context, p keyctx.P
 		return key, nil
 	}
 	return nil, fmt.Errorf("%w: the newest key of context %s changes all the time", storage.ErrVersionConflict, c.Hash.Short())
+}
+
+// absent says why a context has no key to be used, where version next would be made.
+func absent(rec storage.KeyRecord, c Context, p keyctx.Purpose, next uint32) error {
+	if next > 1 && (rec.State == storage.StateShredded || !rec.ParentID.IsZero()) {
+		return fmt.Errorf("%w: %s", ErrKeyShredded, rec.KeyID.Short())
+	}
+	return fmt.Errorf("%w: context %s has no key for %v: is this the right database?", ErrKeyNotFound, c.Hash.Short(), p)
 }
 
 // heed drops the key that the context seals under if the store says that it may

@@ -10,7 +10,7 @@ import (
 
 // Decision is one that the vault's Authorizer has made.
 type Decision struct {
-	Request vault.Request
+	Request vault.AccessRequest
 	Err     error // nil: allowed
 }
 
@@ -32,7 +32,7 @@ type recorder struct {
 	of vault.Authorizer
 }
 
-func (r recorder) Authorize(ctx context.Context, q vault.Request) error {
+func (r recorder) Authorize(ctx context.Context, q vault.AccessRequest) error {
 	err := r.of.Authorize(ctx, q)
 	r.v.mu.Lock()
 	defer r.v.mu.Unlock()

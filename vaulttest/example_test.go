@@ -56,7 +56,7 @@ func ExampleVault_Decisions() {
 	testAccess := func(t testing.TB) {
 		org := vault.KeyContext{"organization_id": "org_01"}
 		v := vaulttest.New(t, func(c *vault.Config) {
-			c.Authorizer = vault.AuthorizerFunc(func(_ context.Context, r vault.Request) error {
+			c.Authorizer = vault.AuthorizerFunc(func(_ context.Context, r vault.AccessRequest) error {
 				if role, _ := r.Attributes.Get("role"); role == "support" && r.Operation == vault.OpGet {
 					return errors.New("support doesn't read")
 				}

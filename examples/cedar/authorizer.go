@@ -58,7 +58,7 @@ var (
 
 // Authorize asks the policies. A policy that can't be evaluated denies, whatever the
 // others say: to Cedar a forbid that fails is none. Errors name policies and no value.
-func (a *Authorizer) Authorize(_ context.Context, r vault.Request) error {
+func (a *Authorizer) Authorize(_ context.Context, r vault.AccessRequest) error {
 	entities := maps.Clone(a.actions)
 	principal, resource := cedar.NewEntityUID("Actor", cedar.String(r.Actor)), resourceOf(r)
 	entities[principal] = cedar.Entity{UID: principal, Attributes: record(r.Attributes.All())}
@@ -81,7 +81,7 @@ func (a *Authorizer) Authorize(_ context.Context, r vault.Request) error {
 }
 
 // resourceOf is the object, or what else the request is about.
-func resourceOf(r vault.Request) cedar.Entity {
+func resourceOf(r vault.AccessRequest) cedar.Entity {
 	pairs := r.Context
 	if r.Context == nil {
 		pairs = r.Match

@@ -81,7 +81,9 @@ func allCases() func(yield func(string, []any) bool) {
 			yield(vectors.AzureKVFile, nil) &&
 			yield(vectors.HashivaultFile, nil) &&
 			yield(vectors.ChildKeyFile, list(childKeyCases())) &&
-			yield(vectors.AuditFile, list(auditCases()))
+			yield(vectors.AuditFile, list(auditCases())) &&
+			yield(vectors.FieldFile, list(fieldCases())) &&
+			yield(vectors.BlindIndexFile, list(blindIndexCases()))
 	}
 }
 
