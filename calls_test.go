@@ -1,6 +1,7 @@
 package vault_test
 
 import (
+	"errors"
 	"iter"
 	"testing"
 
@@ -22,6 +23,7 @@ func firstErrOf[T any](seq iter.Seq2[T, error]) error {
 // samples are inputs that some context made, for calls that need one.
 type samples struct {
 	message, dataKey []byte
+	field            []byte // at t.c, row 1
 	text             string
 	id               vault.ID
 }
@@ -33,6 +35,10 @@ func sampleOf(t testing.TB, v *vault.Vault, kc vault.KeyContext) samples {
 		message: must(v.Encrypt(ctx, kc, []byte("x"), nil))(t),
 		text:    must(v.EncryptString(ctx, kc, "x", nil))(t),
 		dataKey: must(v.CreateDataKey(ctx, kc))(t).Sealed,
+		field:   must(v.SealField(ctx, kc, vault.At("t", "c", 1), "x"))(t),
+	}
+	if err := v.PrepareIndex(ctx, kc, emailIndex); !errors.Is(err, vault.ErrNoStore) {
+		ok(t, err)
 	}
 	if meta, err := v.Put(ctx, kc, "sample", []byte("x")); err == nil {
 		s.id = meta.ID
@@ -44,7 +50,7 @@ func sampleOf(t testing.TB, v *vault.Vault, kc vault.KeyContext) samples {
 // Without samples the calls' other inputs are plausible and no more.
 func callsWith(t testing.TB, v *vault.Vault, kc vault.KeyContext, given ...samples) map[string]func() error {
 	ctx := t.Context()
-	s := samples{message: []byte("m"), text: "vlt1.", dataKey: []byte("k"), id: vault.ID{1}}
+	s := samples{message: []byte("m"), field: []byte("f"), text: "vlt1.", dataKey: []byte("k"), id: vault.ID{1}}
 	if len(given) > 0 {
 		s = given[0]
 	}
@@ -72,7 +78,7 @@ func callsWith(t testing.TB, v *vault.Vault, kc vault.KeyContext, given ...sampl
 		"VerifyKEK":      func() error { return v.VerifyKEK(ctx, kc) },
 
 		"SealField":       func() error { return second(v.SealField(ctx, kc, vault.At("t", "c", 1), "p")) },
-		"OpenField":       func() error { return v.OpenField(ctx, kc, vault.At("t", "c", 1), s.message, new(string)) },
+		"OpenField":       func() error { return v.OpenField(ctx, kc, vault.At("t", "c", 1), s.field, new(string)) },
 		"BlindIndex":      func() error { return second(v.BlindIndex(ctx, kc, emailIndex, "a@b.c")) },
 		"BlindIndexQuery": func() error { return second(v.BlindIndexQuery(ctx, kc, emailIndex, "a@b.c")) },
 		"PrepareIndex":    func() error { return v.PrepareIndex(ctx, kc, emailIndex) },
@@ -82,36 +88,39 @@ func callsWith(t testing.TB, v *vault.Vault, kc vault.KeyContext, given ...sampl
 // scopeCalls is one call of every method of a scope that does something.
 func scopeCalls(t testing.TB, v *vault.Vault, sc *vault.Scope, given ...samples) map[string]func() error {
 	ctx := t.Context()
-	s := samples{message: []byte("m"), text: "vlt1.", dataKey: []byte("k"), id: vault.ID{1}}
+	s := samples{message: []byte("m"), field: []byte("f"), text: "vlt1.", dataKey: []byte("k"), id: vault.ID{1}}
 	if len(given) > 0 {
 		s = given[0]
 	}
 	return map[string]func() error{
-		"Encrypt":        func() error { _, err := sc.Encrypt(ctx, []byte("p"), nil); return err },
-		"Decrypt":        func() error { _, err := sc.Decrypt(ctx, s.message, nil); return err },
-		"AppendEncrypt":  func() error { _, err := sc.AppendEncrypt(ctx, nil, []byte("p"), nil); return err },
-		"AppendDecrypt":  func() error { _, err := sc.AppendDecrypt(ctx, nil, s.message, nil); return err },
-		"EncryptString":  func() error { _, err := sc.EncryptString(ctx, "p", nil); return err },
-		"DecryptString":  func() error { _, err := sc.DecryptString(ctx, s.text, nil); return err },
-		"CreateDataKey":  func() error { _, err := sc.CreateDataKey(ctx); return err },
-		"DecryptDataKey": func() error { _, err := sc.DecryptDataKey(ctx, s.dataKey); return err },
-		"RekeyDataKey":   func() error { _, err := sc.RekeyDataKey(ctx, s.dataKey, orgB); return err },
-		"Put":            func() error { _, err := sc.Put(ctx, "sample", nil); return err },
-		"Get":            func() error { _, err := sc.Get(ctx, "sample"); return err },
-		"GetMany":        func() error { _, err := sc.GetMany(ctx, "sample"); return err },
-		"GetByID":        func() error { _, err := sc.GetByID(ctx, s.id); return err },
-		"Describe":       func() error { _, err := sc.Describe(ctx, "sample"); return err },
-		"Delete":         func() error { return sc.Delete(ctx, "sample") },
-		"List":           func() error { return firstErr(sc.List(ctx, vault.ListOptions{})) },
-		"ListPage":       func() error { _, err := sc.ListPage(ctx, vault.ListOptions{}); return err },
-		"Versions":       func() error { return firstErr(sc.Versions(ctx, "sample")) },
-		"Prepare":        func() error { return sc.Prepare(ctx) },
-		"Rotate":         func() error { return sc.Rotate(ctx) },
-		"VerifyKEK":      func() error { return sc.VerifyKEK(ctx) },
-		"SealField":      func() error { return second(sc.SealField(ctx, vault.At("t", "c", 1), "p")) },
-		"OpenField":      func() error { return sc.OpenField(ctx, vault.At("t", "c", 1), s.message, new(string)) },
-		"AEAD.Encrypt":   func() error { _, err := sc.AEAD(ctx).Encrypt([]byte("p"), nil); return err },
-		"AEAD.Decrypt":   func() error { _, err := sc.AEAD(ctx).Decrypt(s.message, nil); return err },
+		"Encrypt":         func() error { _, err := sc.Encrypt(ctx, []byte("p"), nil); return err },
+		"Decrypt":         func() error { _, err := sc.Decrypt(ctx, s.message, nil); return err },
+		"AppendEncrypt":   func() error { _, err := sc.AppendEncrypt(ctx, nil, []byte("p"), nil); return err },
+		"AppendDecrypt":   func() error { _, err := sc.AppendDecrypt(ctx, nil, s.message, nil); return err },
+		"EncryptString":   func() error { _, err := sc.EncryptString(ctx, "p", nil); return err },
+		"DecryptString":   func() error { _, err := sc.DecryptString(ctx, s.text, nil); return err },
+		"CreateDataKey":   func() error { _, err := sc.CreateDataKey(ctx); return err },
+		"DecryptDataKey":  func() error { _, err := sc.DecryptDataKey(ctx, s.dataKey); return err },
+		"RekeyDataKey":    func() error { _, err := sc.RekeyDataKey(ctx, s.dataKey, orgB); return err },
+		"Put":             func() error { _, err := sc.Put(ctx, "sample", nil); return err },
+		"Get":             func() error { _, err := sc.Get(ctx, "sample"); return err },
+		"GetMany":         func() error { _, err := sc.GetMany(ctx, "sample"); return err },
+		"GetByID":         func() error { _, err := sc.GetByID(ctx, s.id); return err },
+		"Describe":        func() error { _, err := sc.Describe(ctx, "sample"); return err },
+		"Delete":          func() error { return sc.Delete(ctx, "sample") },
+		"List":            func() error { return firstErr(sc.List(ctx, vault.ListOptions{})) },
+		"ListPage":        func() error { _, err := sc.ListPage(ctx, vault.ListOptions{}); return err },
+		"Versions":        func() error { return firstErr(sc.Versions(ctx, "sample")) },
+		"Prepare":         func() error { return sc.Prepare(ctx) },
+		"Rotate":          func() error { return sc.Rotate(ctx) },
+		"VerifyKEK":       func() error { return sc.VerifyKEK(ctx) },
+		"SealField":       func() error { return second(sc.SealField(ctx, vault.At("t", "c", 1), "p")) },
+		"OpenField":       func() error { return sc.OpenField(ctx, vault.At("t", "c", 1), s.field, new(string)) },
+		"BlindIndex":      func() error { return second(sc.BlindIndex(ctx, emailIndex, "a@b.c")) },
+		"BlindIndexQuery": func() error { return second(sc.BlindIndexQuery(ctx, emailIndex, "a@b.c")) },
+		"PrepareIndex":    func() error { return sc.PrepareIndex(ctx, emailIndex) },
+		"AEAD.Encrypt":    func() error { _, err := sc.AEAD(ctx).Encrypt([]byte("p"), nil); return err },
+		"AEAD.Decrypt":    func() error { _, err := sc.AEAD(ctx).Decrypt(s.message, nil); return err },
 		"AEADWithContext.Encrypt": func() error {
 			_, err := sc.AEADWithContext().EncryptWithContext(ctx, []byte("p"), nil)
 			return err

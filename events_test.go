@@ -66,11 +66,12 @@ var expect = map[string]vault.EventName{
 	"Describe": vault.MetadataRead, "Delete": vault.DataDeleted,
 	"List": vault.NamesListed, "ListPage": vault.NamesListed, "Versions": vault.NamesListed,
 	"Rotate": vault.KeyRotated, "VerifyKEK": vault.KEKVerified,
-	"Lookup": vault.MetadataRead,
+	"Lookup":    vault.MetadataRead,
+	"SealField": vault.FieldEncrypted, "OpenField": vault.FieldDecrypted, "BlindIndex": vault.IndexComputed, "BlindIndexQuery": vault.IndexComputed,
 }
 
 // silent are the methods that make no event of their own.
-var silent = []string{"Prepare", "Check", "Sweep"}
+var silent = []string{"Prepare", "PrepareIndex", "Check", "Sweep"}
 
 // order puts Delete last, so that what the others need is there.
 func order(calls map[string]func() error) []string {

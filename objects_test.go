@@ -435,7 +435,7 @@ func TestActors(t *testing.T) {
 func TestNoStore(t *testing.T) {
 	v := open(t, vault.Config{KEK: openKEK("open:k")})
 	s := sampleOf(t, v, orgA)
-	works := []string{"Encrypt", "Decrypt", "AppendEncrypt", "AppendDecrypt", "EncryptString", "DecryptString", "CreateDataKey", "DecryptDataKey", "RekeyDataKey", "Prepare", "VerifyKEK", "Check"}
+	works := []string{"Encrypt", "Decrypt", "AppendEncrypt", "AppendDecrypt", "EncryptString", "DecryptString", "CreateDataKey", "DecryptDataKey", "RekeyDataKey", "Prepare", "VerifyKEK", "Check", "SealField", "OpenField"}
 	calls := callsWith(t, v, orgA, s)
 	maps.Copy(calls, otherCalls(t, v))
 	for name, call := range calls {

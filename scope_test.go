@@ -27,7 +27,7 @@ func TestScopeIsTheVaultForOneContext(t *testing.T) {
 	}
 	s := sampleOf(t, v.Vault, orgA)
 	foreign := sampleOf(t, v.Vault, orgB)
-	for _, given := range []samples{s, foreign, {message: []byte("m"), text: "t", dataKey: []byte("k"), id: vault.ID{1}}} {
+	for _, given := range []samples{s, foreign, {message: []byte("m"), field: []byte("f"), text: "t", dataKey: []byte("k"), id: vault.ID{1}}} {
 		a, b := callsWith(t, v.Vault, orgA, given), scopeCalls(t, v.Vault, sc, given)
 		for _, name := range order(a) {
 			if name == "Delete" {

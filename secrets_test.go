@@ -126,6 +126,7 @@ func secretSamples(t *testing.T, n *net, v *vault.Vault, kc vault.KeyContext) sa
 		message: must(v.Encrypt(ctx, kc, []byte(n.secret()), []byte(n.secret())))(t),
 		text:    must(v.EncryptString(ctx, kc, n.secret(), []byte(n.secret())))(t),
 		dataKey: key.Sealed,
+		field:   must(v.SealField(ctx, kc, vault.At("t", "c", 1), n.secret()))(t),
 	}
 }
 

@@ -1,0 +1,113 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"reflect"
+)
+
+// Request is a value that comes in with a request: it is unmarshalled from the value
+// itself, as a T is, and marshalled and printed as [Encrypted] is. null, and a field
+// that the request doesn't have, give NULL.
+type Request[T any] struct{ e Encrypted[T] }
+
+// Encrypted returns the value as a pending field, or NULL.
+func (r Request[T]) Encrypted() Encrypted[T] { return r.e }
+
+// IsZero reports whether there is no value.
+func (r Request[T]) IsZero() bool { return r.e.IsZero() }
+
+// UnmarshalJSON takes a T, or null. Its errors match [ErrWrongType] and hold nothing of
+// the value.
+func (r *Request[T]) UnmarshalJSON(b []byte) error {
+	if string(bytes.TrimSpace(b)) == "null" {
+		r.e = Encrypted[T]{}
+		return nil
+	}
+	var v T
+	if decodeJSON(b, &v) != nil {
+		return fmt.Errorf("vault: a value of a request: %w: the JSON is not a %v", ErrWrongType, reflect.TypeFor[T]())
+	}
+	r.e = Seal(v)
+	return nil
+}
+
+// UnmarshalText takes the text of a form or a query, for a T that is made of a string
+// or bytes.
+func (r *Request[T]) UnmarshalText(text []byte) error {
+	var v T
+	dst := reflect.ValueOf(&v).Elem()
+	if c, err := codecOf(dst.Type()); err != nil || c == codecJSON || !setText(dst, c, text) {
+		return fmt.Errorf("vault: a value of a request: %w: the text is not a %v", ErrWrongType, dst.Type())
+	}
+	r.e = Seal(v)
+	return nil
+}
+
+// String returns "[ENCRYPTED]", or "[NULL]".
+func (r Request[T]) String() string { return r.e.String() }
+
+// GoString is String.
+func (r Request[T]) GoString() string { return r.e.String() }
+
+// Format prints String, whatever the verb.
+func (r Request[T]) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.e.String()) }
+
+// LogValue is [slog.LogValuer].
+func (r Request[T]) LogValue() slog.Value { return r.e.LogValue() }
+
+// MarshalJSON gives "[ENCRYPTED]", or null.
+func (r Request[T]) MarshalJSON() ([]byte, error) { return r.e.MarshalJSON() }
+
+// MarshalText gives String.
+func (r Request[T]) MarshalText() ([]byte, error) { return r.e.MarshalText() }
+
+// Revealed is a value that goes out with an answer: it is marshalled to JSON as the
+// value itself, by whoever chose this type for it. Printed and logged it is redacted
+// all the same. NULL is null.
+type Revealed[T any] struct{ e Encrypted[T] }
+
+// Reveal opens a field for an answer. The errors are those of [Encrypted.Open], but
+// that NULL is none.
+func Reveal[T any](ctx context.Context, e Encrypted[T]) (Revealed[T], error) {
+	if e.IsZero() {
+		return Revealed[T]{}, nil
+	}
+	v, err := e.Open(ctx)
+	if err != nil {
+		return Revealed[T]{}, err
+	}
+	return Revealed[T]{Seal(v)}, nil
+}
+
+// MarshalJSON gives the value, or null.
+func (r Revealed[T]) MarshalJSON() ([]byte, error) {
+	if r.e.IsZero() {
+		return []byte("null"), nil
+	}
+	v, err := r.e.Open(context.Background()) // it is at hand: nothing is waited for
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(&v)
+	if err != nil {
+		return nil, fmt.Errorf("vault: a revealed value of type %T: encoding/json refuses it (%T)", v, err)
+	}
+	return b, nil
+}
+
+// String returns "[ENCRYPTED]", or "[NULL]".
+func (r Revealed[T]) String() string { return r.e.String() }
+
+// GoString is String.
+func (r Revealed[T]) GoString() string { return r.e.String() }
+
+// Format prints String, whatever the verb.
+func (r Revealed[T]) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.e.String()) }
+
+// LogValue is [slog.LogValuer].
+func (r Revealed[T]) LogValue() slog.Value { return r.e.LogValue() }
