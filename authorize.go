@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 
 	"github.com/embedvault/vault/keyring"
@@ -71,7 +72,7 @@ type AccessRequest struct {
 	// All says that the operation is on everything in the vault's namespace.
 	All bool
 
-	// Object is the object's name. If it was asked for by its ID it is the stored
+	// Object is the object's name; of fields and indexes it is "table.column". If it was asked for by its ID it is the stored
 	// row's, which Get and its kin prove afterwards, and "" if there is no such object.
 	Object   string
 	ObjectID ID // if it was asked for by its ID; also the ID of a shredding that is to be cancelled
@@ -117,6 +118,15 @@ func (v *Vault) authorize(ctx context.Context, op Operation, c keyring.Context) 
 		return nil
 	}
 	return v.decide(ctx, AccessRequest{Operation: op, Context: c.Pairs})
+}
+
+// authorizeAt is authorize about a field, or an index, at a place: Request.Object names
+// its table and column.
+func (v *Vault) authorizeAt(ctx context.Context, op Operation, c keyring.Context, at fmt.Stringer) error {
+	if v.cfg.Authorizer == nil {
+		return nil
+	}
+	return v.decide(ctx, AccessRequest{Operation: op, Context: c.Pairs, Object: at.String()})
 }
 
 // permit decides about an operation that makes no event of its own as a whole, and makes

@@ -13,6 +13,11 @@ const (
 	OpReencrypt      Operation = "message.reencrypt" // Reencrypt: what comes out is as encrypted as what goes in
 	OpNeedsReencrypt Operation = "message.check"     // NeedsReencrypt
 
+	OpSealField  Operation = "field.seal"  // SealField, and whatever seals an Encrypted
+	OpOpenField  Operation = "field.open"  // OpenField, and whatever opens an Encrypted: each on its own
+	OpIndexField Operation = "field.index" // BlindIndex, PrepareIndex
+	OpQueryIndex Operation = "field.query" // BlindIndexQuery
+
 	OpCreateDataKey  Operation = "dek.create"     // CreateDataKey
 	OpDecryptDataKey Operation = "dek.decrypt"    // DecryptDataKey
 	OpRekeyFrom      Operation = "dek.rekey-from" // RekeyDataKey, the context that the key is of: decided first
@@ -55,6 +60,7 @@ const (
 // operationEvents are the operations, and the event by which a denied one is told.
 var operationEvents = map[Operation]EventName{
 	OpEncrypt: MessageEncrypted, OpDecrypt: MessageDecrypted, OpReencrypt: MessageReencrypted, OpNeedsReencrypt: AccessDenied,
+	OpSealField: FieldEncrypted, OpOpenField: FieldDecrypted, OpIndexField: IndexComputed, OpQueryIndex: IndexComputed,
 	OpCreateDataKey: DEKCreated, OpDecryptDataKey: DEKDecrypted, OpRekeyFrom: DEKRekeyed, OpRekeyTo: DEKRekeyed,
 	OpPut: DataUpdated, OpGet: DataRead, OpDelete: DataDeleted, OpDescribe: MetadataRead, OpLookup: MetadataRead,
 	OpList: NamesListed, OpVersions: NamesListed, OpSweep: DataDeleted,

@@ -74,6 +74,8 @@ var operations = map[string][]vault.Operation{
 	"Disable": {vault.OpDisable}, "Enable": {vault.OpEnable}, "Shred": {vault.OpShred},
 	"CancelShred": {vault.OpCancelShred}, "RunShreds": {vault.OpRunShreds}, "PendingShreds": {vault.OpPendingShreds},
 	"ShredReceipts": {vault.OpShredReceipts}, "ShreddedKeys": {vault.OpShredReceipts}, "VerifyShred": {vault.OpVerifyShred},
+	"SealField": {vault.OpSealField}, "OpenField": {vault.OpOpenField},
+	"BlindIndex": {vault.OpIndexField}, "BlindIndexQuery": {vault.OpQueryIndex}, "PrepareIndex": {vault.OpIndexField},
 	"Jobs": {vault.OpJobs}, "ForgetJob": {vault.OpForgetJob},
 	"AuditKey": {vault.OpAuditKey}, "AuditKeys": {vault.OpAuditKey},
 	"Check": {vault.OpCheck},

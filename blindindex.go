@@ -38,20 +38,33 @@ func (v *Vault) BlindIndexQuery(ctx context.Context, kc KeyContext, ix Index, va
 // PrepareIndex makes the keys of these indexes for the context, where there are none,
 // and loads them: ahead of a transaction, and so that a query before the first write
 // finds nothing instead of failing.
-func (v *Vault) PrepareIndex(ctx context.Context, kc KeyContext, ixs ...Index) error {
+func (v *Vault) PrepareIndex(ctx context.Context, kc KeyContext, ixs ...Index) (err error) {
+	defer v.trace(&ctx, "prepare_index", nil).end(&err)
 	var errs []error
 	for _, ix := range ixs {
-		err := ix.Validate()
-		if err == nil {
-			var k *keyring.Key
-			if _, k, err = v.indexKey(ctx, kc, ix, false); err == nil {
-				k.Release()
-				continue
-			}
+		if err := v.prepareIndex(ctx, kc, ix); err != nil {
+			errs = append(errs, fmt.Errorf("vault: prepare index %v: %w", ix, err))
 		}
-		errs = append(errs, fmt.Errorf("vault: prepare index %v: %w", ix, err))
 	}
 	return errors.Join(errs...)
+}
+
+func (v *Vault) prepareIndex(ctx context.Context, kc KeyContext, ix Index) error {
+	if err := ix.Validate(); err != nil {
+		return err
+	}
+	c, err := v.indexContext(kc, ix)
+	if err != nil {
+		return err
+	}
+	if err := v.permit(ctx, AccessRequest{Operation: OpIndexField, Context: c.Pairs, Object: ix.String()}); err != nil {
+		return err
+	}
+	k, err := v.indexKey(ctx, c, false)
+	if err == nil {
+		k.Release()
+	}
+	return err
 }
 
 // BlindIndex is [Vault.BlindIndex].
@@ -78,7 +91,12 @@ func (s *Scope) PrepareIndex(ctx context.Context, ixs ...Index) error {
 	return s.v.PrepareIndex(ctx, s.c.Pairs, ixs...)
 }
 
-func (v *Vault) blindIndex(ctx context.Context, kc KeyContext, ix Index, values []any, query bool) ([]byte, error) {
+func (v *Vault) blindIndex(ctx context.Context, kc KeyContext, ix Index, values []any, query bool) (_ []byte, err error) {
+	name := "blind_index"
+	if query {
+		name = "blind_index_query"
+	}
+	defer v.trace(&ctx, name, nil).end(&err)
 	out, err := v.computeIndex(ctx, kc, ix, values, query)
 	if err != nil && !errors.Is(err, ErrEvent) {
 		err = fmt.Errorf("vault: blind index %v: %w", ix, err)
@@ -107,7 +125,16 @@ func (v *Vault) computeIndex(ctx context.Context, kc KeyContext, ix Index, value
 	}
 	o := v.begin(ctx, IndexComputed, c)
 	o.change(func(e *Event) { e.Object = ix.String() })
-	out, id, err := v.indexUnder(ctx, c, ix, message, query)
+	op := OpIndexField
+	if query {
+		op = OpQueryIndex
+	}
+	var out []byte
+	var id KeyID
+	err = v.authorizeAt(ctx, op, c, ix)
+	if err == nil {
+		out, id, err = v.indexUnder(ctx, c, ix, message, query)
+	}
 	o.key(id)
 	if err := o.endMessage(err); err != nil {
 		return nil, err
@@ -116,7 +143,7 @@ func (v *Vault) computeIndex(ctx context.Context, kc KeyContext, ix Index, value
 }
 
 func (v *Vault) indexUnder(ctx context.Context, c keyring.Context, ix Index, message []byte, query bool) ([]byte, KeyID, error) {
-	k, err := v.indexKeyOf(ctx, c, query)
+	k, err := v.indexKey(ctx, c, query)
 	if err != nil {
 		return nil, KeyID{}, err
 	}
@@ -128,17 +155,8 @@ func (v *Vault) indexUnder(ctx context.Context, c keyring.Context, ix Index, mes
 	return ix.cut(full), k.ID(), nil
 }
 
-func (v *Vault) indexKey(ctx context.Context, kc KeyContext, ix Index, query bool) (keyring.Context, *keyring.Key, error) {
-	c, err := v.indexContext(kc, ix)
-	if err != nil {
-		return c, nil, err
-	}
-	k, err := v.indexKeyOf(ctx, c, query)
-	return c, k, err
-}
-
-// indexKeyOf returns the index key of a context. A query must not make one.
-func (v *Vault) indexKeyOf(ctx context.Context, c keyring.Context, query bool) (*keyring.Key, error) {
+// indexKey returns the index key of a context. A query must not make one.
+func (v *Vault) indexKey(ctx context.Context, c keyring.Context, query bool) (*keyring.Key, error) {
 	if v.closed.Load() {
 		return nil, ErrClosed
 	}

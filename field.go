@@ -73,13 +73,19 @@ func (s *Scope) OpenField(ctx context.Context, at Location, data []byte, dst any
 }
 
 // sealField seals an encoded value at a place.
-func (s *Scope) sealField(ctx context.Context, at Location, c codec, value []byte) ([]byte, error) {
+func (s *Scope) sealField(ctx context.Context, at Location, c codec, value []byte) (_ []byte, err error) {
 	if s.err != nil {
 		return nil, s.err
 	}
+	defer s.v.trace(&ctx, "seal_field", &s.c).end(&err)
 	o := s.v.begin(ctx, FieldEncrypted, s.c)
 	o.change(func(e *Event) { e.Object = at.String() })
-	out, id, err := s.v.sealFieldAt(ctx, s.c, at, c, value)
+	var out []byte
+	var id KeyID
+	err = s.v.authorizeAt(ctx, OpSealField, s.c, at)
+	if err == nil {
+		out, id, err = s.v.sealFieldAt(ctx, s.c, at, c, value)
+	}
 	if err != nil {
 		err = fmt.Errorf("vault: seal field %v: %w", at, err)
 	}
@@ -107,13 +113,18 @@ func (v *Vault) sealFieldAt(ctx context.Context, kc keyring.Context, at Location
 
 // openField opens a field, and gives its value to decode, which must not keep it.
 // want is the type that the value is for; h may be nil.
-func (s *Scope) openField(ctx context.Context, h *heldKey, at Location, data []byte, want reflect.Type, decode func(codec, []byte) error) error {
+func (s *Scope) openField(ctx context.Context, h *heldKey, at Location, data []byte, want reflect.Type, decode func(codec, []byte) error) (err error) {
 	if s.err != nil {
 		return s.err
 	}
+	defer s.v.trace(&ctx, "open_field", &s.c).end(&err)
 	o := s.v.begin(ctx, FieldDecrypted, s.c)
 	o.change(func(e *Event) { e.Object = at.String() })
-	id, err := s.v.openFieldAt(ctx, s.c, h, at, data, want, decode)
+	var id KeyID
+	err = s.v.authorizeAt(ctx, OpOpenField, s.c, at)
+	if err == nil {
+		id, err = s.v.openFieldAt(ctx, s.c, h, at, data, want, decode)
+	}
 	if err != nil {
 		err = fmt.Errorf("vault: open field %v: %w", at, err)
 	}

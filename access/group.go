@@ -8,17 +8,17 @@ import (
 
 // Groups of operations, for [Rule].Operations. Each operation is in exactly one.
 const (
-	// Read gives plaintext: get, decrypt, data keys, and to rekey a data key out of a
+	// Read gives plaintext: get, decrypt, open a field, data keys, and to rekey a data key out of a
 	// context.
 	Read vault.Operation = "read"
 
-	// Write makes and removes data: put, delete, encrypt, create a data key (which gives
+	// Write makes and removes data: put, delete, encrypt, seal a field, index it, create a data key (which gives
 	// that key, and no other), rekey one into a context, re-encrypt a message, and
 	// prepare the context's key.
 	Write vault.Operation = "write"
 
 	// Describe gives names, metadata and states, and no plaintext: describe, look up,
-	// list, versions, keys, shreddings and their receipts, jobs, and the readiness probe.
+	// list, versions, query an index, keys, shreddings and their receipts, jobs, and the readiness probe.
 	Describe vault.Operation = "describe"
 
 	// Manage is for keys' life and for jobs: rotate, rewrap, re-encrypt objects, retire,
@@ -29,13 +29,13 @@ const (
 
 // groups are the operations of each group.
 var groups = map[vault.Operation][]vault.Operation{
-	Read: {vault.OpGet, vault.OpDecrypt, vault.OpDecryptDataKey, vault.OpRekeyFrom},
+	Read: {vault.OpGet, vault.OpDecrypt, vault.OpOpenField, vault.OpDecryptDataKey, vault.OpRekeyFrom},
 	Write: {
-		vault.OpPut, vault.OpDelete, vault.OpEncrypt, vault.OpCreateDataKey, vault.OpRekeyTo,
+		vault.OpPut, vault.OpDelete, vault.OpEncrypt, vault.OpSealField, vault.OpIndexField, vault.OpCreateDataKey, vault.OpRekeyTo,
 		vault.OpReencrypt, vault.OpNeedsReencrypt, vault.OpPrepare,
 	},
 	Describe: {
-		vault.OpDescribe, vault.OpLookup, vault.OpList, vault.OpVersions, vault.OpKeys,
+		vault.OpDescribe, vault.OpLookup, vault.OpList, vault.OpVersions, vault.OpQueryIndex, vault.OpKeys,
 		vault.OpPendingShreds, vault.OpShredReceipts, vault.OpVerifyShred, vault.OpJobs, vault.OpCheck,
 	},
 	Manage: {
