@@ -258,6 +258,9 @@ func (b *box) sealAt(ctx context.Context, f FieldBinding, want reflect.Type, che
 		f.Vault = h.v
 	}
 	s, err := scopeFor(ctx, f.Vault, f.Context)
+	if b.knowsWhose(f, err) {
+		s, err = h.scope, nil
+	}
 	if err == nil {
 		err = h.bad
 	}
@@ -274,6 +277,13 @@ func (b *box) sealAt(ctx context.Context, f FieldBinding, want reflect.Type, che
 		return bytes.Clone(b.sealed), nil
 	}
 	return b.moveTo(ctx, s, at, want, check)
+}
+
+// knowsWhose reports whether a sealed box was bound to a key context, and that is all
+// that is missing to write it: a row that was read is written back without a context.
+func (b *box) knowsWhose(f FieldBinding, err error) bool {
+	s := b.hides().scope
+	return b.sealed != nil && s != nil && errors.Is(err, ErrNoContext) && (f.Vault == nil || f.Vault == s.v)
 }
 
 // moveTo returns the bytes of a sealed box for another place. Of a box that nobody
