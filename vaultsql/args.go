@@ -99,7 +99,7 @@ func (c *conn) recheck(nv *driver.NamedValue, s driver.Stmt) error {
 			return err
 		}
 	}
-	cc, ok := s.(driver.ColumnConverter) //nolint:staticcheck // drivers have it
+	cc, ok := s.(columnConverter)
 	if !ok {
 		return nil
 	}
