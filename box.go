@@ -26,6 +26,7 @@ type hidden struct {
 	err   error // why the value couldn't be encoded
 
 	loc   Location
+	there bool   // the sealed bytes are known to be from loc
 	scope *Scope // set by binding, if what it knew sufficed
 	v     *Vault // set by binding; nil: not known
 	bad   error  // why it must not be opened where it was bound
@@ -64,6 +65,7 @@ func (b *box) at(l Location) *box {
 	if b.sealed != nil && h.known && !h.loc.same(l) {
 		h.known, h.codec, h.value = false, 0, nil // it was opened elsewhere
 	}
+	h.there = h.there && h.loc.same(l)
 	h.loc = l
 	return newBox(b.sealed, h)
 }
@@ -126,6 +128,7 @@ func (b *box) opened(ctx context.Context, held *heldKey, want reflect.Type, chec
 	if err != nil {
 		return b, err
 	}
+	h.there = true
 	return newBox(b.sealed, h), nil
 }
 
@@ -136,7 +139,7 @@ func (b *box) bound(ctx context.Context, f FieldBinding) *box {
 	}
 	h := *b.hides()
 	if !f.Location.IsZero() {
-		h.loc = f.Location
+		h.loc, h.there = f.Location, true
 	}
 	h.known, h.codec, h.value = false, 0, nil
 	h.scope, h.v, h.bad = nil, f.Vault, nil
@@ -173,6 +176,9 @@ func (b *box) sealAt(ctx context.Context, f FieldBinding, want reflect.Type, che
 		f.Vault = h.v
 	}
 	s, err := scopeFor(ctx, f.Vault, f.Context)
+	if b.knowsWhose(f, err) {
+		s, err = h.scope, nil
+	}
 	if err == nil {
 		err = h.bad
 	}
@@ -185,10 +191,17 @@ func (b *box) sealAt(ctx context.Context, f FieldBinding, want reflect.Type, che
 	if h.scope != nil && (h.scope.v != s.v || h.scope.c.Hash != s.c.Hash) {
 		return wrap(fmt.Errorf("%w: it was read for context %s; open it, and seal what comes out", ErrWrongContext, h.scope.c.Hash.Short()))
 	}
-	if h.scope != nil && h.loc.same(at) {
+	if h.scope != nil && h.there && h.loc.same(at) {
 		return bytes.Clone(b.sealed), nil
 	}
 	return b.moveTo(ctx, s, at, want, check)
+}
+
+// knowsWhose reports whether a sealed box was bound to a key context, and that is all
+// that is missing to write it: a row that was read is written back without a context.
+func (b *box) knowsWhose(f FieldBinding, err error) bool {
+	s := b.hides().scope
+	return b.sealed != nil && s != nil && errors.Is(err, ErrNoContext) && (f.Vault == nil || f.Vault == s.v)
 }
 
 // moveTo returns the bytes of a sealed box for another place. Of a box that nobody

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 )
 
 // ModelColumn is a column of a model, as an adapter knows it.
@@ -26,8 +27,13 @@ type ModelSpec struct {
 
 	// Columns are the model's columns, those of primary keys in the order of the key.
 	// nil: every exported field is one, also those of embedded structs, with the name
-	// of its tag db or else its own in snake case; the field ID is the primary key.
+	// of its tag db or else its own in snake case; the field ID is the primary key, or
+	// those of Key.
 	Columns []ModelColumn
+
+	// Key are the names of the Go fields of the primary key, in its order, if Columns
+	// is nil.
+	Key []string
 }
 
 // FieldModel says which fields of a struct are encrypted and how: what every adapter
@@ -73,7 +79,20 @@ type ModelContext struct {
 var fieldBoxType = reflect.TypeFor[FieldBox]()
 
 // IsFieldType reports whether t is an [Encrypted] of some type.
-func IsFieldType(t reflect.Type) bool { return reflect.PointerTo(t).Implements(fieldBoxType) }
+func IsFieldType(t reflect.Type) bool {
+	if t.Kind() != reflect.Struct {
+		return false
+	}
+	if is, ok := fieldTypes.Load(t); ok {
+		return is.(bool)
+	}
+	is := reflect.PointerTo(t).Implements(fieldBoxType)
+	fieldTypes.Store(t, is)
+	return is
+}
+
+// fieldTypes remembers what IsFieldType found: it is asked for each field of each row.
+var fieldTypes sync.Map // reflect.Type → bool
 
 // ParseModel reads the vault tags of a struct type and holds them against what spec
 // says of its columns. A type without encrypted fields gives a FieldModel without
@@ -92,7 +111,11 @@ func ParseModel(t reflect.Type, spec ModelSpec) (*FieldModel, error) {
 		return nil, fmt.Errorf("vault: %w %v: it is not a struct", ErrModel, t)
 	}
 	if spec.Columns == nil {
-		spec.Columns = columnsOf(t, nil)
+		columns, err := columnsWithKey(t, spec.Key)
+		if err != nil {
+			return nil, fmt.Errorf("vault: %w %v: %w", ErrModel, t, err)
+		}
+		spec.Columns = columns
 	}
 	p := modelParser{m: &FieldModel{Type: t, Table: spec.Table}, spec: spec, targets: map[string]string{}}
 	p.read()
