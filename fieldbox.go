@@ -31,6 +31,11 @@ type FieldBinding struct {
 	// Location is where the field is, or is going to be. Zero: what
 	// [Encrypted.At] said.
 	Location Location
+
+	// Indexes are, of a field that was read, the blind indexes that were read beside
+	// it, in the order of [ModelField.Indexes]; nil where there is none. They are
+	// copied. [FieldModel.Indexes] gives them back to who writes the field unchanged.
+	Indexes [][]byte
 }
 
 // FieldBox is a field as adapters see it, whatever its type: a *[Encrypted] of some T
@@ -114,6 +119,8 @@ type hidden struct {
 	scope *Scope // set by binding, if what it knew sufficed
 	v     *Vault // set by binding; nil: not known
 	bad   error  // why it must not be opened where it was bound
+
+	indexes [][]byte // that were read beside it
 }
 
 var nothingHidden = new(hidden)
@@ -224,7 +231,7 @@ func (b *box) bound(ctx context.Context, f FieldBinding) *box {
 		h.loc = f.Location
 	}
 	h.known, h.codec, h.value = false, 0, nil
-	h.scope, h.v, h.bad = nil, f.Vault, nil
+	h.scope, h.v, h.bad, h.indexes = nil, f.Vault, nil, cloneIndexes(f.Indexes)
 	s, err := scopeFor(ctx, f.Vault, f.Context)
 	switch {
 	case err == nil:
