@@ -162,7 +162,7 @@ func (e *Encrypted[T]) Scan(src any) error {
 		e.b = nil
 	case []byte:
 		// NULL is nil without a type; a driver may give an empty value as a nil []byte.
-		*e = SealedBytes[T](append([]byte{}, src...))
+		e.b = &box{sealed: append([]byte{}, src...)}
 	case string:
 		*e = SealedBytes[T]([]byte(src))
 	default:

@@ -16,6 +16,7 @@ const (
 	eagerSetting  = "vault:eager"
 	errorSetting  = "vault:open_error"
 	bucketSetting = "vault:buckets"
+	rowSetting    = "vault:row"
 )
 
 // Eager makes a query open all fields that it reads, as [Plugin] with Eager does: a
@@ -185,6 +186,7 @@ func (p *plugin) openAll(db *gorm.DB) {
 
 // afterWrite binds what a write has read back by RETURNING.
 func (p *plugin) afterWrite(db *gorm.DB) {
+	db.Statement.Settings.Delete(rowSetting)
 	if _, ok := db.Statement.Clauses["RETURNING"]; !ok || db.DryRun || db.Error != nil {
 		return
 	}

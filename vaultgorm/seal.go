@@ -9,6 +9,7 @@ import (
 
 	"github.com/embedvault/vault"
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 )
 
 // sealer seals fields of rows of one statement.
@@ -112,6 +113,10 @@ func unwrapSerialized(value any) (any, error) {
 // the plugin's own. It reports whether it could: what is an SQL expression, or of
 // another type, isn't known here.
 func (s *sealer) set(row reflect.Value, column string, value any) bool {
+	switch value.(type) {
+	case clause.Expression, *gorm.DB, clause.Column: // GORM's Set passes over these
+		return false
+	}
 	f := s.m.schema.FieldsByDBName[column]
 	return f != nil && f.Set(s.ctx, row, value) == nil
 }

@@ -19,6 +19,7 @@ func (p *plugin) beforeUpdate(db *gorm.DB) {
 	if db.AddError(m.writable()) != nil {
 		return
 	}
+	db.Statement.Settings.Store(rowSetting, m.rowOf(db.Statement.ReflectValue))
 	s := p.sealer(db.Statement, m, "update")
 	switch dest := db.Statement.Dest.(type) {
 	case map[string]any:
@@ -84,11 +85,12 @@ func (p *plugin) buildSet(stmt *gorm.Statement, c *clause.Clause) bool {
 // updater seals the assignments of an UPDATE.
 type updater struct {
 	*sealer
-	stmt  *gorm.Statement
-	set   clause.Set
-	row   reflect.Value // a copy of the row, as far as it is known, with what is assigned
-	known bool          // which row it is
-	place map[string]int
+	stmt   *gorm.Statement
+	set    clause.Set
+	row    reflect.Value // a copy of the row, as far as it is known, with what is assigned
+	before reflect.Value // the statement's model before the update
+	known  bool          // which row it is
+	place  map[string]int
 
 	owner []clause.Expression // whose row it must be
 }
@@ -116,15 +118,22 @@ func (u *updater) seal() (clause.Set, error) {
 	return u.build()
 }
 
+// rowOf returns a copy of a statement's model, as it is before GORM puts the values of
+// the update into it; nothing if it isn't one row.
+func (m *model) rowOf(v reflect.Value) reflect.Value {
+	row, ok := m.Row(v)
+	if !ok {
+		return reflect.Value{}
+	}
+	return m.ownRow(row)
+}
+
 // findRow takes the row from the statement's model, if that has its whole primary key.
 func (u *updater) findRow() {
-	row, ok := u.m.Row(u.stmt.ReflectValue)
-	if !ok {
-		u.row = u.m.ownRow(reflect.Value{})
-		return
-	}
-	u.row = u.m.ownRow(row)
-	u.known = len(u.m.Key) > 0
+	v, _ := u.stmt.Settings.Load(rowSetting)
+	u.before, _ = v.(reflect.Value)
+	u.row = u.m.ownRow(u.before)
+	u.known = u.before.IsValid() && len(u.m.Key) > 0
 	for _, k := range u.m.Key {
 		v, err := u.row.FieldByIndexErr(k.Field.Index)
 		u.known = u.known && err == nil && !v.IsZero()
@@ -149,10 +158,7 @@ func (u *updater) takeContext(dest reflect.Value) {
 
 // assignPlain takes up columns that encrypted ones depend on.
 func (u *updater) assignPlain() error {
-	before := u.m.ownRow(reflect.Value{})
-	if row, ok := u.m.Row(u.stmt.ReflectValue); ok {
-		before.Set(row)
-	}
+	before := u.m.ownRow(u.before)
 	for name, i := range u.place {
 		if !u.m.needs(name) || u.m.fields[name] != nil {
 			continue
