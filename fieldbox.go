@@ -116,9 +116,10 @@ type hidden struct {
 	err   error // why the value couldn't be encoded
 
 	loc   Location
-	scope *Scope // set by binding, if what it knew sufficed
-	v     *Vault // set by binding; nil: not known
-	bad   error  // why it must not be opened where it was bound
+	scope *Scope     // set by binding, if what it knew sufficed
+	v     *Vault     // set by binding; nil: not known
+	kc    KeyContext // set by binding, if v wasn't known: the row's
+	bad   error      // why it must not be opened where it was bound
 
 	indexes [][]byte // that were read beside it
 }
@@ -172,7 +173,7 @@ func (b *box) where(ctx context.Context) (*Scope, Location, error) {
 	if h.scope != nil {
 		return h.scope, h.loc, h.scope.agrees(ctx)
 	}
-	s, err := scopeFor(ctx, h.v, nil)
+	s, err := scopeFor(ctx, h.v, h.kc)
 	return s, h.loc, err
 }
 
@@ -231,13 +232,14 @@ func (b *box) bound(ctx context.Context, f FieldBinding) *box {
 		h.loc = f.Location
 	}
 	h.known, h.codec, h.value = false, 0, nil
-	h.scope, h.v, h.bad, h.indexes = nil, f.Vault, nil, cloneIndexes(f.Indexes)
+	h.scope, h.v, h.kc, h.bad, h.indexes = nil, f.Vault, nil, nil, cloneIndexes(f.Indexes)
 	s, err := scopeFor(ctx, f.Vault, f.Context)
 	switch {
 	case err == nil:
 		h.scope = s
 	case errors.Is(err, ErrNoContext) || errors.Is(err, ErrNoVault):
 		// Open's ctx may have it.
+		h.kc = f.Context.Clone()
 	default:
 		h.bad = err
 	}

@@ -101,7 +101,7 @@ func (u *updater) seal() (clause.Set, error) {
 	for i, a := range u.set {
 		name := u.m.column(a.Column.Name)
 		if _, twice := u.place[name]; twice && u.m.fields[name] != nil {
-			return nil, u.refuse(name, ErrPlaintext, "set the column once")
+			return nil, u.refuse(name, gorm.ErrInvalidField, "it is set twice, perhaps by its name and by that of the Go field: set it once")
 		}
 		u.place[name] = i
 		concerned = concerned || u.m.fields[name] != nil || u.m.indexes[name] != nil || u.m.needs(name)
