@@ -130,8 +130,12 @@ func columnOf(db *gorm.DB, f *schema.Field) vault.ModelColumn {
 		}
 		sf.Index[i] = n
 	}
+	sqlType := db.DataTypeOf(f)
+	if sqlType == "" {
+		sqlType = string(f.DataType)
+	}
 	return vault.ModelColumn{
-		Field: sf, Name: f.DBName, Type: db.DataTypeOf(f),
+		Field: sf, Name: f.DBName, Type: sqlType,
 		PrimaryKey: f.PrimaryKey, Generated: f.AutoIncrement || f.HasDefaultValue,
 	}
 }
