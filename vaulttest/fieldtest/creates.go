@@ -38,9 +38,7 @@ func checkCreateAll(e *env) {
 	before[7], before[8] = *ps[7], *ps[8]
 	e.ok(e.db.CreateAll(e.of("org_a"), ps))
 	for i, p := range ps {
-		e.unchanged(&before[i], func() { // compares with what stands there now
-			before[i].Email, before[i].Note, before[i].Weight = p.Email, p.Note, p.Weight
-		})
+		e.same(before[i], *p)
 		e.holds(e.get(p.ID, "org_a"), cs[i])
 	}
 	if bytes.Equal(e.raw("patients", "p07", "note"), e.raw("patients", "p08", "note")) {
@@ -139,6 +137,9 @@ func checkDamaged(e *env) {
 		"flipped": flipped, "cut": whole[:len(whole)-1], "short": whole[:10], "empty": {}, "foreign": []byte("no envelope at all"),
 	} {
 		e.spoil("patients", "p1", "email", value)
+		if e.raw("patients", "p1", "email") == nil {
+			continue // a driver that writes no bytes as NULL
+		}
 		p := e.get("p1", "org_a")
 		if _, err := p.Email.Open(e.of("org_a")); err == nil {
 			e.errorf("a damaged field (%s) was opened", name)
