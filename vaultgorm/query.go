@@ -226,10 +226,10 @@ func (b *binder) bind(v reflect.Value) {
 
 func (b *binder) bindStruct(row reflect.Value) {
 	switch {
-	case vault.IsFieldType(row.Type()):
-		b.bindField(row)
 	case b.m != nil && b.m.err == nil && row.Type() == b.m.Type:
 		b.bindRow(b.m, row)
+	case vault.IsFieldType(row.Type()):
+		b.bindField(row)
 	case !isValue(row.Type()):
 		b.bindPartial(row)
 	}

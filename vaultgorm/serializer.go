@@ -35,10 +35,12 @@ func registerSerializer() error {
 // is known when the whole row has been read.
 func (Serializer) Scan(ctx context.Context, field *schema.Field, dst reflect.Value, dbValue any) error {
 	v := field.ReflectValueOf(ctx, dst)
-	if !v.CanAddr() || !vault.IsFieldType(v.Type()) {
-		return fmt.Errorf("vaultgorm: field %s of %v: %w: serializer:vault is for a vault.Encrypted", field.Name, field.Schema.ModelType, vault.ErrModel)
+	if v.CanAddr() {
+		if box, ok := v.Addr().Interface().(vault.FieldBox); ok {
+			return box.Scan(dbValue)
+		}
 	}
-	return v.Addr().Interface().(vault.FieldBox).Scan(dbValue)
+	return fmt.Errorf("vaultgorm: field %s of %v: %w: serializer:vault is for a vault.Encrypted", field.Name, field.Schema.ModelType, vault.ErrModel)
 }
 
 // Value always fails: the plugin has replaced what is stored before GORM asks, and
