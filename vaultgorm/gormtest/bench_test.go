@@ -3,6 +3,7 @@ package gormtest
 import (
 	"crypto/rand"
 	"fmt"
+	"reflect"
 	"testing"
 
 	"gorm.io/gorm"
@@ -71,8 +72,28 @@ func BenchmarkRows(b *testing.B) {
 				}
 			}
 		}
+		one := func(rows func(int) any) func(b *testing.B) {
+			return func(b *testing.B) {
+				for b.Loop() {
+					b.StopTimer()
+					run++
+					all := reflect.ValueOf(rows(run)).Elem()
+					b.StartTimer()
+					ok(b, db.Transaction(func(tx *gorm.DB) error {
+						for i := range all.Len() {
+							if err := tx.Create(all.Index(i).Addr().Interface()).Error; err != nil {
+								return err
+							}
+						}
+						return nil
+					}))
+				}
+			}
+		}
 		b.Run(en.name+"/insert/plain", insert(plainRows))
 		b.Run(en.name+"/insert/sealed", insert(sealedRows))
+		b.Run(en.name+"/rowbyrow/plain", one(plainRows))
+		b.Run(en.name+"/rowbyrow/sealed", one(sealedRows))
 		for _, table := range []string{"plains", "sealeds"} {
 			e.exec(b, "DELETE FROM "+table)
 		}
