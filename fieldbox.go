@@ -117,6 +117,7 @@ type hidden struct {
 	err   error // why the value couldn't be encoded
 
 	loc   Location
+	there bool       // the sealed bytes are known to be from loc
 	scope *Scope     // set by binding, if what it knew sufficed
 	v     *Vault     // set by binding; nil: not known
 	kc    KeyContext // set by binding, if v wasn't known: the row's
@@ -158,6 +159,7 @@ func (b *box) at(l Location) *box {
 	if b.sealed != nil && h.known && !h.loc.same(l) {
 		h.known, h.codec, h.value = false, 0, nil // it was opened elsewhere
 	}
+	h.there = h.there && h.loc.same(l)
 	h.loc = l
 	return newBox(b.sealed, h)
 }
@@ -220,6 +222,7 @@ func (b *box) opened(ctx context.Context, held *heldKey, want reflect.Type, chec
 	if err != nil {
 		return b, err
 	}
+	h.there = true
 	return newBox(b.sealed, h), nil
 }
 
@@ -230,7 +233,7 @@ func (b *box) bound(ctx context.Context, f FieldBinding) *box {
 	}
 	h := *b.hides()
 	if !f.Location.IsZero() {
-		h.loc = f.Location
+		h.loc, h.there = f.Location, true
 	}
 	h.known, h.codec, h.value = false, 0, nil
 	h.scope, h.v, h.kc, h.bad, h.indexes = nil, f.Vault, nil, nil, cloneIndexes(f.Indexes)
@@ -283,7 +286,7 @@ func (b *box) sealAt(ctx context.Context, f FieldBinding, want reflect.Type, che
 	if h.scope != nil && (h.scope.v != s.v || h.scope.c.Hash != s.c.Hash) {
 		return wrap(fmt.Errorf("%w: it was read for context %s; open it, and seal what comes out", ErrWrongContext, h.scope.c.Hash.Short()))
 	}
-	if h.scope != nil && h.loc.same(at) {
+	if h.scope != nil && h.there && h.loc.same(at) {
 		return bytes.Clone(b.sealed), nil
 	}
 	return b.moveTo(ctx, s, at, want, check)

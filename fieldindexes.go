@@ -44,10 +44,13 @@ func (m *FieldModel) keptIndexes(ctx context.Context, v *Vault, f *ModelField, r
 	}
 	h, at := b.hides(), m.Location(f, row)
 	kc, err := m.KeyContext(row)
-	if err != nil || at.Err() != nil || !h.loc.same(at) {
+	if err != nil || at.Err() != nil || !h.there || !h.loc.same(at) {
 		return nil
 	}
 	s, err := scopeFor(ctx, v, kc)
+	if b.knowsWhose(FieldBinding{Vault: v}, err) {
+		s, err = h.scope, nil
+	}
 	if err != nil || s.v != h.scope.v || s.c.Hash != h.scope.c.Hash {
 		return nil
 	}

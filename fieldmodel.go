@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // ModelColumn is a column of a model, as an adapter knows it.
@@ -79,7 +80,20 @@ type ModelContext struct {
 var fieldBoxType = reflect.TypeFor[FieldBox]()
 
 // IsFieldType reports whether t is an [Encrypted] of some type.
-func IsFieldType(t reflect.Type) bool { return reflect.PointerTo(t).Implements(fieldBoxType) }
+func IsFieldType(t reflect.Type) bool {
+	if t.Kind() != reflect.Struct {
+		return false
+	}
+	if is, ok := fieldTypes.Load(t); ok {
+		return is.(bool)
+	}
+	is := reflect.PointerTo(t).Implements(fieldBoxType)
+	fieldTypes.Store(t, is)
+	return is
+}
+
+// fieldTypes remembers what IsFieldType found: it is asked for each field of each row.
+var fieldTypes sync.Map // reflect.Type → bool
 
 // ParseModel reads the vault tags of a struct type and holds them against what spec
 // says of its columns. A type without encrypted fields gives a FieldModel without

@@ -20,19 +20,19 @@ type field interface {
 // takeField reports whether an argument is a field, or leads to one by pointers, and
 // makes it a field by value, which nobody else can change: nil if a pointer is nil.
 func takeField(nv *driver.NamedValue) bool {
+	if f, ok := nv.Value.(field); ok && vault.IsFieldType(reflect.TypeOf(f)) {
+		return true // nearly always, and the rest costs more
+	}
 	v := reflect.ValueOf(nv.Value)
+	if v.Kind() != reflect.Pointer || !leadsToField(v.Type()) {
+		return false
+	}
 	for v.Kind() == reflect.Pointer {
 		if v.IsNil() {
-			if !leadsToField(v.Type()) {
-				return false
-			}
 			nv.Value = nil
 			return true
 		}
 		v = v.Elem()
-	}
-	if !v.IsValid() || !vault.IsFieldType(v.Type()) {
-		return false
 	}
 	nv.Value = v.Interface()
 	return true
@@ -99,7 +99,7 @@ func (c *conn) recheck(nv *driver.NamedValue, s driver.Stmt) error {
 			return err
 		}
 	}
-	cc, ok := s.(driver.ColumnConverter) //nolint:staticcheck // drivers have it
+	cc, ok := s.(columnConverter)
 	if !ok {
 		return nil
 	}

@@ -54,10 +54,10 @@ func (c *conn) outer() driver.Conn {
 	_, execs := c.Conn.(driver.ExecerContext)
 	_, queries := c.Conn.(driver.QueryerContext)
 	if !execs {
-		_, execs = c.Conn.(driver.Execer) //nolint:staticcheck // drivers have it
+		_, execs = c.Conn.(legacyExecer)
 	}
 	if !queries {
-		_, queries = c.Conn.(driver.Queryer) //nolint:staticcheck // drivers have it
+		_, queries = c.Conn.(legacyQueryer)
 	}
 	switch {
 	case execs && queries:
@@ -148,7 +148,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	if opts.ReadOnly {
 		return nil, errors.New("sql: driver does not support read-only transactions")
 	}
-	tx, err := c.Conn.Begin() //nolint:staticcheck // what database/sql does with such a driver
+	tx, err := legacyBeginner(c.Conn).Begin()
 	if err == nil && ctx.Err() != nil {
 		_ = tx.Rollback()
 		return nil, ctx.Err()
@@ -171,7 +171,7 @@ func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue)
 	if err != nil {
 		return nil, err
 	}
-	res, err := c.Conn.(driver.Execer).Exec(query, plain) //nolint:staticcheck // outer has looked
+	res, err := c.Conn.(legacyExecer).Exec(query, plain)
 	c.remember(ctx, query, args, sealed, err)
 	return res, err
 }
@@ -191,7 +191,7 @@ func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue
 	if err != nil {
 		return nil, err
 	}
-	rows, err := c.Conn.(driver.Queryer).Query(query, plain) //nolint:staticcheck // outer has looked
+	rows, err := c.Conn.(legacyQueryer).Query(query, plain)
 	c.remember(ctx, query, args, sealed, err)
 	return rows, err
 }

@@ -258,7 +258,8 @@ func TestModelErrors(t *testing.T) {
 	}
 	type hides struct{ *hidden }
 	for what, err := range map[string]error{
-		"a hidden pointer": second(NewModel[int](v, "x")),
+		"a hidden pointer": second(NewModel[hides](v, "x")),
+		"no struct":        second(NewModel[int](v, "x")),
 		"a pointer":        second(NewModel[*user](v, "x", "Org", "ID")),
 		"nothing in it":    second(NewModel[plain](v, "x")),
 		"no key":           second(NewModel[noKey](v, "x")),

@@ -17,7 +17,7 @@ var (
 	_ driver.StmtExecContext   = (*stmt)(nil)
 	_ driver.StmtQueryContext  = (*stmt)(nil)
 	_ driver.NamedValueChecker = (*stmt)(nil)
-	_ driver.ColumnConverter   = (*stmt)(nil) //nolint:staticcheck // drivers have it
+	_ columnConverter          = (*stmt)(nil)
 )
 
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
@@ -32,7 +32,7 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 	if err != nil {
 		return nil, err
 	}
-	return s.Stmt.Exec(plain) //nolint:staticcheck // what database/sql does with such a driver
+	return legacyStmt(s.Stmt).Exec(plain)
 }
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
@@ -47,7 +47,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	if err != nil {
 		return nil, err
 	}
-	return s.Stmt.Query(plain) //nolint:staticcheck // what database/sql does with such a driver
+	return legacyStmt(s.Stmt).Query(plain)
 }
 
 func (s *stmt) seal(ctx context.Context, args []driver.NamedValue) ([]driver.NamedValue, error) {
@@ -69,7 +69,7 @@ func (s *stmt) CheckNamedValue(nv *driver.NamedValue) error {
 }
 
 func (s *stmt) ColumnConverter(i int) driver.ValueConverter {
-	if cc, ok := s.Stmt.(driver.ColumnConverter); ok { //nolint:staticcheck // drivers have it
+	if cc, ok := s.Stmt.(columnConverter); ok {
 		return cc.ColumnConverter(i)
 	}
 	return driver.DefaultParameterConverter
