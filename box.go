@@ -26,10 +26,13 @@ type hidden struct {
 	err   error // why the value couldn't be encoded
 
 	loc   Location
-	there bool   // the sealed bytes are known to be from loc
-	scope *Scope // set by binding, if what it knew sufficed
-	v     *Vault // set by binding; nil: not known
-	bad   error  // why it must not be opened where it was bound
+	there bool       // the sealed bytes are known to be from loc
+	scope *Scope     // set by binding, if what it knew sufficed
+	v     *Vault     // set by binding; nil: not known
+	kc    KeyContext // set by binding, if v wasn't known: the row's
+	bad   error      // why it must not be opened where it was bound
+
+	indexes [][]byte // that were read beside it
 }
 
 var nothingHidden = new(hidden)
@@ -82,7 +85,7 @@ func (b *box) where(ctx context.Context) (*Scope, Location, error) {
 	if h.scope != nil {
 		return h.scope, h.loc, h.scope.agrees(ctx)
 	}
-	s, err := scopeFor(ctx, h.v, nil)
+	s, err := scopeFor(ctx, h.v, h.kc)
 	return s, h.loc, err
 }
 
@@ -142,13 +145,14 @@ func (b *box) bound(ctx context.Context, f FieldBinding) *box {
 		h.loc, h.there = f.Location, true
 	}
 	h.known, h.codec, h.value = false, 0, nil
-	h.scope, h.v, h.bad = nil, f.Vault, nil
+	h.scope, h.v, h.kc, h.bad, h.indexes = nil, f.Vault, nil, nil, cloneIndexes(f.Indexes)
 	s, err := scopeFor(ctx, f.Vault, f.Context)
 	switch {
 	case err == nil:
 		h.scope = s
 	case errors.Is(err, ErrNoContext) || errors.Is(err, ErrNoVault):
 		// Open's ctx may have it.
+		h.kc = f.Context.Clone()
 	default:
 		h.bad = err
 	}

@@ -128,6 +128,7 @@ func TestDriverModulesImportDown(t *testing.T) {
 		"storage/etcdstore": {"storage", "keyctx"},
 
 		"vaultotel": {"storage"},
+		"vaultgorm": {},
 	} {
 		files := 0
 		err := filepath.WalkDir(driver, func(path string, d fs.DirEntry, err error) error {

@@ -161,7 +161,8 @@ func (e *Encrypted[T]) Scan(src any) error {
 	case nil:
 		e.b = nil
 	case []byte:
-		*e = SealedBytes[T](src)
+		// NULL is nil without a type; a driver may give an empty value as a nil []byte.
+		e.b = &box{sealed: append([]byte{}, src...)}
 	case string:
 		*e = SealedBytes[T]([]byte(src))
 	default:

@@ -27,6 +27,11 @@ type FieldBinding struct {
 	// Location is where the field is, or is going to be. Zero: what
 	// [Encrypted.At] said.
 	Location Location
+
+	// Indexes are, of a field that was read, the blind indexes that were read beside
+	// it, in the order of [ModelField.Indexes]; nil where there is none. They are
+	// copied. [FieldModel.Indexes] gives them back to who writes the field unchanged.
+	Indexes [][]byte
 }
 
 // FieldBox is a field as adapters see it, whatever its type: a *[Encrypted] of some T

@@ -97,7 +97,7 @@ func (m *FieldModel) Bind(ctx context.Context, v *Vault, row reflect.Value) {
 	}
 	for _, f := range m.Fields {
 		if box := m.Box(f, row); box != nil {
-			box.BindField(ctx, FieldBinding{Vault: v, Context: kc, Location: m.Location(f, row)})
+			box.BindField(ctx, FieldBinding{Vault: v, Context: kc, Location: m.Location(f, row), Indexes: readIndexes(f, row)})
 		}
 	}
 }
@@ -117,7 +117,7 @@ func (m *FieldModel) BlindIndex(ctx context.Context, v *Vault, ix *ModelIndex, r
 	for i, p := range ix.Parts {
 		f, err := row.FieldByIndexErr(p.Field.Index)
 		if err == nil {
-			values[i] = f.Interface()
+			values[i] = m.bindCopy(ctx, v, p, row, f).Interface()
 		}
 	}
 	return b.BlindIndex(ctx, ix.Index, values...)

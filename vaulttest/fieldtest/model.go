@@ -9,10 +9,10 @@ type Patient struct {
 	OrgID string `db:"org_id" bun:"org_id" gorm:"column:org_id" vault:"table:patients;context:organization_id=OrgID"`
 	Name  string `db:"name" bun:"name" gorm:"column:name"`
 
-	Email     vault.Encrypted[string] `db:"email" bun:"email" gorm:"column:email;serializer:vault" vault:"index:email_bidx,email@1"`
+	Email     vault.Encrypted[string] `db:"email" bun:"email" gorm:"column:email;serializer:vault;type:bytes" vault:"index:email_bidx,email@1"`
 	EmailBidx []byte                  `db:"email_bidx" bun:"email_bidx" gorm:"column:email_bidx"`
-	Note      vault.Encrypted[string] `db:"note" bun:"note" gorm:"column:note;serializer:vault"`
-	Weight    vault.Encrypted[int]    `db:"weight" bun:"weight" gorm:"column:weight;serializer:vault"`
+	Note      vault.Encrypted[string] `db:"note" bun:"note" gorm:"column:note;serializer:vault;type:bytes"`
+	Weight    vault.Encrypted[int]    `db:"weight" bun:"weight" gorm:"column:weight;serializer:vault;type:bytes"`
 
 	Visits []*Visit `db:"-" bun:"rel:has-many,join:id=patient_id" gorm:"foreignKey:PatientID"`
 }
@@ -25,7 +25,7 @@ type Visit struct {
 	ID        string                  `db:"id" bun:"id,pk" gorm:"column:id;primaryKey"`
 	OrgID     string                  `db:"org_id" bun:"org_id" gorm:"column:org_id" vault:"table:visits;context:organization_id=OrgID"`
 	PatientID string                  `db:"patient_id" bun:"patient_id" gorm:"column:patient_id"`
-	Note      vault.Encrypted[string] `db:"note" bun:"note" gorm:"column:note;serializer:vault"`
+	Note      vault.Encrypted[string] `db:"note" bun:"note" gorm:"column:note;serializer:vault;type:bytes"`
 
 	Patient *Patient `db:"-" bun:"rel:belongs-to,join:patient_id=id" gorm:"foreignKey:PatientID"`
 }

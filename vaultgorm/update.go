@@ -1,0 +1,361 @@
+package vaultgorm
+
+import (
+	"reflect"
+	"slices"
+
+	"github.com/embedvault/vault"
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+)
+
+// beforeUpdate refuses what must not even reach the caller's model, into which GORM
+// puts the values of an update.
+func (p *plugin) beforeUpdate(db *gorm.DB) {
+	m := p.modelOf(db.Statement)
+	if db.Error != nil || !m.encrypts() {
+		return
+	}
+	if db.AddError(m.writable()) != nil {
+		return
+	}
+	db.Statement.Settings.Store(rowSetting, m.rowOf(db.Statement.ReflectValue))
+	s := p.sealer(db.Statement, m, "update")
+	switch dest := db.Statement.Dest.(type) {
+	case map[string]any:
+		_ = db.AddError(s.checkMap(dest))
+	case *map[string]any:
+		_ = db.AddError(s.checkMap(*dest))
+	default:
+		_ = db.AddError(s.checkStruct(db, dest))
+	}
+}
+
+// checkMap refuses plain values for encrypted columns, and any for those of indexes.
+func (s *sealer) checkMap(values map[string]any) error {
+	row := s.m.ownRow(reflect.Value{})
+	for name, v := range values {
+		name = s.m.column(name)
+		if f := s.m.fields[name]; f != nil {
+			if err := s.setBox(f, row, v); err != nil {
+				return err
+			}
+		}
+		if s.m.indexes[name] != nil {
+			return s.refuse(name, ErrIndexColumn, "update the encrypted column instead")
+		}
+	}
+	return nil
+}
+
+// checkStruct refuses structs of other types whose fields for encrypted columns aren't
+// encrypted.
+func (s *sealer) checkStruct(db *gorm.DB, dest any) error {
+	stmt := &gorm.Statement{DB: db}
+	if stmt.Parse(dest) != nil || stmt.Schema.ModelType == s.m.Type {
+		return nil
+	}
+	for _, f := range s.m.Fields {
+		if other := stmt.Schema.LookUpField(f.Name); other != nil && other.FieldType != f.Field.Type {
+			return s.refuse(f.Name, ErrPlaintext, "make the field "+other.Name+" of the struct a "+f.Field.Type.String())
+		}
+	}
+	return nil
+}
+
+// buildSet seals what an UPDATE stores.
+func (p *plugin) buildSet(stmt *gorm.Statement, c *clause.Clause) bool {
+	set, ok := c.Expression.(clause.Set)
+	m := p.modelOf(stmt)
+	if !ok || !m.encrypts() || stmt.Error != nil {
+		return stmt.Error == nil
+	}
+	if m.err != nil {
+		return stmt.AddError(m.err) == nil
+	}
+	u := updater{sealer: p.sealer(stmt, m, "update"), stmt: stmt, set: set}
+	sealed, err := u.seal()
+	if err != nil {
+		return stmt.AddError(err) == nil
+	}
+	c.Expression = sealed
+	return true
+}
+
+// updater seals the assignments of an UPDATE.
+type updater struct {
+	*sealer
+	stmt   *gorm.Statement
+	set    clause.Set
+	row    reflect.Value // a copy of the row, as far as it is known, with what is assigned
+	before reflect.Value // the statement's model before the update
+	known  bool          // which row it is
+	place  map[string]int
+
+	owner []clause.Expression // whose row it must be
+}
+
+func (u *updater) seal() (clause.Set, error) {
+	u.place = map[string]int{}
+	concerned := false
+	for i, a := range u.set {
+		name := u.m.column(a.Column.Name)
+		if _, twice := u.place[name]; twice && u.m.fields[name] != nil {
+			return nil, u.refuse(name, gorm.ErrInvalidField, "it is set twice, perhaps by its name and by that of the Go field: set it once")
+		}
+		u.place[name] = i
+		concerned = concerned || u.m.fields[name] != nil || u.m.indexes[name] != nil || u.m.needs(name)
+	}
+	if !concerned {
+		return u.set, nil
+	}
+	u.findRow()
+	for _, step := range []func() error{u.assignPlain, u.assignBoxes, u.checkParts} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	return u.build()
+}
+
+// rowOf returns a copy of a statement's model, as it is before GORM puts the values of
+// the update into it; nothing if it isn't one row.
+func (m *model) rowOf(v reflect.Value) reflect.Value {
+	row, ok := m.Row(v)
+	if !ok {
+		return reflect.Value{}
+	}
+	return m.ownRow(row)
+}
+
+// findRow takes the row from the statement's model, if that has its whole primary key.
+func (u *updater) findRow() {
+	v, _ := u.stmt.Settings.Load(rowSetting)
+	u.before, _ = v.(reflect.Value)
+	u.row = u.m.ownRow(u.before)
+	u.known = u.before.IsValid() && len(u.m.Key) > 0
+	for _, k := range u.m.Key {
+		v, err := u.row.FieldByIndexErr(k.Field.Index)
+		u.known = u.known && err == nil && !v.IsZero()
+	}
+	// A struct of values may say whose row it is without changing that.
+	if dest, ok := u.m.Row(reflect.ValueOf(u.stmt.Dest)); ok {
+		u.takeContext(dest)
+	}
+}
+
+func (u *updater) takeContext(dest reflect.Value) {
+	for _, c := range u.m.Context {
+		given, err := dest.FieldByIndexErr(c.Field.Field.Index)
+		if err != nil || given.IsZero() {
+			continue
+		}
+		if have := fieldOf(u.row, c.Field); have.IsZero() {
+			have.Set(given)
+		}
+	}
+}
+
+// assignPlain takes up columns that encrypted ones depend on.
+func (u *updater) assignPlain() error {
+	before := u.m.ownRow(u.before)
+	for name, i := range u.place {
+		if !u.m.needs(name) || u.m.fields[name] != nil {
+			continue
+		}
+		value := u.set[i].Value
+		next := u.m.ownRow(u.row)
+		if !u.sealer.set(next, name, value) {
+			return u.refuse(name, ErrKeyChanged, "give the value itself and no SQL expression")
+		}
+		if u.m.context[name] && !u.all() {
+			// A struct says whose row it is, and perhaps not whose it was: it must be
+			// so already, or the fields that stay would be lost.
+			u.owner = append(u.owner, clause.Eq{Column: clause.Column{Table: clause.CurrentTable, Name: name}, Value: value})
+		}
+		if !u.changes(name, before, next) {
+			continue
+		}
+		if u.m.keys[name] && u.m.bound {
+			return u.refuse(name, ErrKeyChanged, "make a new row with the new key: open the fields of the old one and seal them there")
+		}
+		if u.m.context[name] && !u.all() {
+			if _, isStruct := u.m.structOf(u.stmt.Dest); !isStruct {
+				return u.refuse(name, ErrKeyChanged, "set all encrypted fields in the same update")
+			}
+		}
+		u.row = next
+	}
+	return nil
+}
+
+// changes reports whether a column is, or may be, another one after the update.
+func (u *updater) changes(name string, before, next reflect.Value) bool {
+	f := u.m.schema.FieldsByDBName[name]
+	old, zero := f.ValueOf(u.ctx, before)
+	now, _ := f.ValueOf(u.ctx, next)
+	return zero || !reflect.DeepEqual(old, now)
+}
+
+// all reports whether every encrypted field is set.
+func (u *updater) all() bool {
+	return !slices.ContainsFunc(u.m.Fields, func(f *vault.ModelField) bool {
+		_, ok := u.place[f.Name]
+		return !ok
+	})
+}
+
+// assignBoxes takes up the encrypted columns, and the columns of indexes.
+func (u *updater) assignBoxes() error {
+	for name, i := range u.place {
+		if f := u.m.fields[name]; f != nil {
+			if err := u.setBox(f, u.row, u.set[i].Value); err != nil {
+				return err
+			}
+			null := u.m.Box(f, u.row).FieldState() == vault.FieldNull
+			if !f.BindColumn && !u.known && !null {
+				return u.refuse(name, ErrRowUnknown, "say which with Model(&row) and its primary key set, one at a time; or tag the field bind:column")
+			}
+		}
+		if _, isStruct := u.m.structOf(u.stmt.Dest); u.m.indexes[name] != nil && !isStruct {
+			return u.refuse(name, ErrIndexColumn, "update the encrypted column instead")
+		}
+	}
+	return nil
+}
+
+// structOf reports whether GORM takes the values of an update from a struct: what it
+// has for indexes is passed over then, as it may be what was read.
+func (*model) structOf(dest any) (reflect.Value, bool) {
+	v := reflect.ValueOf(dest)
+	for v.Kind() == reflect.Pointer && !v.IsNil() {
+		v = v.Elem()
+	}
+	return v, v.Kind() == reflect.Struct
+}
+
+// checkParts makes sure that compound indexes can follow the columns they are over.
+func (u *updater) checkParts() error {
+	for name := range u.place {
+		for _, f := range u.m.parts[name] {
+			if _, set := u.place[f.Name]; set {
+				continue
+			}
+			box := u.m.Box(f, u.row)
+			if !u.known || box == nil || box.FieldState() == vault.FieldNull {
+				return u.refuse(name, ErrIndexColumn, "a compound index is over it and "+f.Field.Name+": load the row and update it through Model(&row), or set "+f.Field.Name+" too")
+			}
+		}
+	}
+	return nil
+}
+
+// build returns the assignments as they are stored. Those of indexes come last.
+func (u *updater) build() (clause.Set, error) {
+	var out clause.Set
+	for _, a := range u.set {
+		if u.m.indexes[u.m.column(a.Column.Name)] == nil {
+			out = append(out, a)
+		}
+	}
+	restrict := false
+	var last clause.Set
+	for _, f := range u.m.Fields {
+		at := slices.IndexFunc(out, func(a clause.Assignment) bool { return u.m.column(a.Column.Name) == f.Name })
+		if at < 0 && !u.follows(f) {
+			continue
+		}
+		if at < 0 {
+			indexes, err := u.indexes(f, u.row)
+			if err != nil {
+				return nil, err
+			}
+			last = append(last, assignments(f, indexes, true)...)
+			restrict = true
+			continue
+		}
+		sealed, indexes, err := u.sealer.seal(f, u.row)
+		if err != nil {
+			return nil, err
+		}
+		out[at].Value = sealed
+		last = append(last, assignments(f, indexes, false)...)
+		restrict = restrict || sealed != nil && !f.BindColumn
+	}
+	if restrict && !u.ofOneRow() {
+		u.condition(u.key()...)
+	}
+	u.condition(u.owner...)
+	return append(out, last...), nil
+}
+
+// follows reports whether an index of a field changes though the field doesn't.
+func (u *updater) follows(f *vault.ModelField) bool {
+	for name := range u.place {
+		if slices.Contains(u.m.parts[name], f) {
+			return true
+		}
+	}
+	return false
+}
+
+func assignments(f *vault.ModelField, indexes []any, compoundOnly bool) (out clause.Set) {
+	for i, ix := range f.Indexes {
+		if !compoundOnly || len(ix.And) > 0 {
+			out = append(out, clause.Assignment{Column: clause.Column{Name: ix.Target.Name}, Value: indexes[i]})
+		}
+	}
+	return out
+}
+
+// key returns the condition that the row has its primary key.
+func (u *updater) key() (exprs []clause.Expression) {
+	for _, k := range u.m.Key {
+		v, _ := u.m.schema.FieldsByDBName[k.Name].ValueOf(u.ctx, u.row)
+		exprs = append(exprs, clause.Eq{Column: clause.Column{Table: clause.CurrentTable, Name: k.Name}, Value: v})
+	}
+	return exprs
+}
+
+// ofOneRow reports whether the UPDATE is of the row and no other as it is. A condition
+// with OR in it reaches further than GORM's own on the key, and what is sealed for the
+// row would be stored in others.
+func (u *updater) ofOneRow() bool {
+	where, _ := u.stmt.Clauses["WHERE"].Expression.(clause.Where)
+	found := 0
+	for _, e := range where.Exprs {
+		eq, ok := e.(clause.Eq)
+		if !ok {
+			return false
+		}
+		for _, k := range u.m.Key {
+			if name, ok := eq.Column.(string); ok && name == k.Name {
+				found++
+			}
+		}
+	}
+	return found == len(u.m.Key)
+}
+
+// condition adds to what the UPDATE is restricted to.
+func (u *updater) condition(also ...clause.Expression) {
+	if len(also) == 0 {
+		return
+	}
+	c := u.stmt.Clauses["WHERE"]
+	if where, _ := c.Expression.(clause.Where); len(where.Exprs) > 0 {
+		also = append([]clause.Expression{group{where}}, also...)
+	}
+	c.Name, c.Expression = "WHERE", clause.Where{Exprs: also}
+	u.stmt.Clauses["WHERE"] = c
+}
+
+// group is a condition in parentheses.
+type group struct{ where clause.Where }
+
+// Build is of [clause.Expression].
+func (g group) Build(b clause.Builder) {
+	_ = b.WriteByte('(')
+	g.where.Build(b)
+	_ = b.WriteByte(')')
+}
