@@ -152,11 +152,15 @@ func wantSoon(t *testing.T, what string, count func() int, most int) {
 }
 
 // holdUp lets the client hang while it makes a request, as it does while it looks
-// up an SRV record, until let is called.
-func holdUp(client *api.Client) (let func()) {
-	gate := make(chan struct{})
-	client.SetWrappingLookupFunc(func(string, string) string { <-gate; return "" })
-	return func() {
+// up an SRV record, until let is called. It tells of each that hangs.
+func holdUp(client *api.Client) (hangs <-chan struct{}, let func()) {
+	gate, arrived := make(chan struct{}), make(chan struct{}, 1000)
+	client.SetWrappingLookupFunc(func(string, string) string {
+		arrived <- struct{}{}
+		<-gate
+		return ""
+	})
+	return arrived, func() {
 		client.SetWrappingLookupFunc(nil)
 		close(gate)
 	}
@@ -167,7 +171,7 @@ func TestContextWhileTheClientHangs(t *testing.T) {
 	f := setUp(t, hashivaulttest.KeyOptions{Derived: true})
 	key, b := newKey(), binding("org")
 	wrapped := mustWrap(t, f.kek, key, b)
-	let := holdUp(f.client)
+	_, let := holdUp(f.client)
 	all := operations(f.kek, key, wrapped, b)
 	all["New"] = func(ctx context.Context) error {
 		_, err := hashivault.New(ctx, f.client, "root", hashivault.Options{})
@@ -193,11 +197,14 @@ func TestCallsThatHangAreCounted(t *testing.T) {
 	f := setUp(t, hashivaulttest.KeyOptions{Derived: true})
 	b := binding("org")
 	wrapped := mustWrap(t, f.kek, newKey(), b)
-	let := holdUp(f.client)
+	hangs, let := holdUp(f.client)
 	for range 64 {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			<-hangs
+			cancel()
+		}()
 		_, err := f.kek.Unwrap(ctx, wrapped, b)
-		cancel()
 		wantClass(t, "Unwrap", err, kek.ErrUnavailable)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
