@@ -70,6 +70,12 @@ func callsWith(t testing.TB, v *vault.Vault, kc vault.KeyContext, given ...sampl
 		"Prepare":        func() error { return v.Prepare(ctx, kc) },
 		"Rotate":         func() error { return v.Rotate(ctx, kc) },
 		"VerifyKEK":      func() error { return v.VerifyKEK(ctx, kc) },
+
+		"SealField":       func() error { return second(v.SealField(ctx, kc, vault.At("t", "c", 1), "p")) },
+		"OpenField":       func() error { return v.OpenField(ctx, kc, vault.At("t", "c", 1), s.message, new(string)) },
+		"BlindIndex":      func() error { return second(v.BlindIndex(ctx, kc, emailIndex, "a@b.c")) },
+		"BlindIndexQuery": func() error { return second(v.BlindIndexQuery(ctx, kc, emailIndex, "a@b.c")) },
+		"PrepareIndex":    func() error { return v.PrepareIndex(ctx, kc, emailIndex) },
 	}
 }
 
@@ -102,6 +108,8 @@ func scopeCalls(t testing.TB, v *vault.Vault, sc *vault.Scope, given ...samples)
 		"Prepare":        func() error { return sc.Prepare(ctx) },
 		"Rotate":         func() error { return sc.Rotate(ctx) },
 		"VerifyKEK":      func() error { return sc.VerifyKEK(ctx) },
+		"SealField":      func() error { return second(sc.SealField(ctx, vault.At("t", "c", 1), "p")) },
+		"OpenField":      func() error { return sc.OpenField(ctx, vault.At("t", "c", 1), s.message, new(string)) },
 		"AEAD.Encrypt":   func() error { _, err := sc.AEAD(ctx).Encrypt([]byte("p"), nil); return err },
 		"AEAD.Decrypt":   func() error { _, err := sc.AEAD(ctx).Decrypt(s.message, nil); return err },
 		"AEADWithContext.Encrypt": func() error {

@@ -64,9 +64,12 @@ func (s *Scope) OpenField(ctx context.Context, at Location, data []byte, dst any
 	if r.Kind() != reflect.Pointer || r.IsNil() {
 		return fmt.Errorf("vault: open field %v: %w: want a pointer to a variable, got a %T", at, ErrInvalidOption, dst)
 	}
-	return s.openField(ctx, at, data, r.Elem().Type(), func(c codec, value []byte) error {
-		return decodeField(c, value, r.Elem())
-	})
+	out := reflect.New(r.Elem().Type()).Elem()
+	err := s.openField(ctx, at, data, out.Type(), func(c codec, value []byte) error { return decodeField(c, value, out) })
+	if err == nil { // and its event was recorded
+		r.Elem().Set(out)
+	}
+	return err
 }
 
 // sealField seals an encoded value at a place.

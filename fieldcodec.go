@@ -141,14 +141,16 @@ func encodeJSON(v reflect.Value) (b []byte, err error) {
 			b, err = nil, fmt.Errorf("%w: %v: its JSON marshaler panics with a %T", ErrUnsupportedType, t, p)
 		}
 	}()
-	if b, err = json.Marshal(v.Interface()); err != nil {
+	own := reflect.New(t) // a pointer, so that methods on pointers are seen
+	own.Elem().Set(v)
+	if b, err = json.Marshal(own.Interface()); err != nil {
 		return nil, fmt.Errorf("%w: %v: encoding/json refuses the value (%T)", ErrUnsupportedType, t, err)
 	}
 	again := reflect.New(t)
 	if err := decodeJSON(b, again.Interface()); err != nil {
 		return nil, fmt.Errorf("%w: %v: its JSON doesn't decode into it", ErrUnsupportedType, t)
 	}
-	b2, err := json.Marshal(again.Elem().Interface())
+	b2, err := json.Marshal(again.Interface())
 	if err != nil || !bytes.Equal(b, b2) {
 		return nil, fmt.Errorf("%w: %v: the value doesn't survive JSON; give numbers in an any a type of their own", ErrUnsupportedType, t)
 	}

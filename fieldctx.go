@@ -12,10 +12,10 @@ type (
 	vaultKey      struct{}
 )
 
-// ctxScope is the key context that a ctx carries. It is kept behind a pointer, so
-// that printing a ctx shows none of its values.
+// ctxScope is the key context that a ctx carries. A function returns it, so that
+// printing a ctx shows none of its values, whatever the verb.
 type ctxScope struct {
-	kc    KeyContext
+	kc    func() KeyContext
 	scope atomic.Pointer[Scope] // of the vault that was last asked for; hashing once is cheaper
 }
 
@@ -24,7 +24,7 @@ func (s *ctxScope) of(v *Vault) *Scope {
 	if sc := s.scope.Load(); sc != nil && sc.v == v {
 		return sc
 	}
-	sc := v.Scope(s.kc)
+	sc := v.Scope(s.kc())
 	s.scope.Store(sc)
 	return sc
 }
@@ -37,7 +37,7 @@ func WithKeyContext(ctx context.Context, kc KeyContext) context.Context {
 	if own == nil {
 		own = KeyContext{} // given, and invalid: not the same as not given
 	}
-	return context.WithValue(ctx, keyContextKey{}, &ctxScope{kc: own})
+	return context.WithValue(ctx, keyContextKey{}, &ctxScope{kc: func() KeyContext { return own }})
 }
 
 // KeyContextFrom returns a copy of the key context of [WithKeyContext], and whether
@@ -47,7 +47,7 @@ func KeyContextFrom(ctx context.Context) (KeyContext, bool) {
 	if !ok {
 		return nil, false
 	}
-	return s.kc.Clone(), true
+	return s.kc().Clone(), true
 }
 
 // WithVault returns a ctx that says which vault seals and opens the fields that no
@@ -87,7 +87,7 @@ func scopeFor(ctx context.Context, v *Vault, kc KeyContext) (*Scope, error) {
 	switch {
 	case in == nil && kc == nil:
 		return nil, ErrNoContext
-	case in != nil && kc != nil && !maps.Equal(in.kc, kc):
+	case in != nil && kc != nil && !maps.Equal(in.kc(), kc):
 		return nil, ErrContextConflict
 	case in != nil:
 		s := in.of(v)
@@ -100,7 +100,7 @@ func scopeFor(ctx context.Context, v *Vault, kc KeyContext) (*Scope, error) {
 // agrees reports whether ctx has no other key context than the scope's.
 func (s *Scope) agrees(ctx context.Context) error {
 	in, _ := ctx.Value(keyContextKey{}).(*ctxScope)
-	if in != nil && in.scope.Load() != s && !maps.Equal(in.kc, s.c.Pairs) {
+	if in != nil && in.scope.Load() != s && !maps.Equal(in.kc(), s.c.Pairs) {
 		return fmt.Errorf("%w: it was read for context %s", ErrContextConflict, s.c.Hash.Short())
 	}
 	return nil

@@ -71,7 +71,7 @@ func (m *FieldModel) Location(f *ModelField, row reflect.Value) Location {
 		ids[i] = v.Interface()
 	}
 	if zero {
-		return badLocation(m.Table, f.Logical, "the row has no primary key yet; set it before the field is sealed, or tag the field bind:column")
+		return badLocation(m.Table, f.Logical, "the row has no primary key: set it before the field is sealed, read it with the field, or tag the field bind:column")
 	}
 	return At(m.Table, f.Logical, ids...)
 }

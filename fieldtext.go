@@ -195,7 +195,7 @@ func (r Revealed[T]) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := json.Marshal(v)
+	b, err := json.Marshal(&v)
 	if err != nil {
 		return nil, fmt.Errorf("vault: a revealed value of type %T: encoding/json refuses it (%T)", v, err)
 	}

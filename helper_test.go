@@ -224,3 +224,6 @@ type ctxType = context.Context
 // textOf is the text form of bytes that may not be an envelope, which
 // EncryptString would never make.
 func textOf(b []byte) string { return "vlt1." + base64.RawURLEncoding.EncodeToString(b) }
+
+// emailIndex is the blind index of most tests.
+var emailIndex = vault.Index{Table: "users", Column: "email", Normaliser: "email@1"}

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -82,12 +83,18 @@ func (v *Vault) DecryptString(ctx context.Context, kc KeyContext, text string, a
 	return v.decryptString(ctx, c, text, aad)
 }
 
-// Inspect says what an envelope is, of any kind, or a message's text form,
+// Inspect says what an envelope is, of any kind, or a message's or field's text form,
 // without a key: version, kind, key ID, sizes and, of self-contained ones, the
 // KEKs' URIs. Nothing of it is authenticated. Its errors match ErrMalformed.
 func Inspect(data []byte) (Info, error) {
 	if len(data) >= len(envelope.TextPrefix) && string(data[:len(envelope.TextPrefix)]) == envelope.TextPrefix {
 		b, err := envelope.DecodeText(string(data))
+		if err != nil {
+			return Info{}, fmt.Errorf("vault: inspect: %w", err)
+		}
+		data = b
+	} else if bytes.HasPrefix(data, []byte(sealedTextPrefix)) {
+		b, err := decodeSealedText(string(data))
 		if err != nil {
 			return Info{}, fmt.Errorf("vault: inspect: %w", err)
 		}
