@@ -258,6 +258,9 @@ func (b *box) sealAt(ctx context.Context, f FieldBinding, want reflect.Type, che
 		f.Vault = h.v
 	}
 	s, err := scopeFor(ctx, f.Vault, f.Context)
+	if errors.Is(err, ErrNoContext) && h.scope != nil && h.scope.v == f.Vault {
+		s, err = h.scope, nil // it was read, or sealed, for a row that says whose it is
+	}
 	if err == nil {
 		err = h.bad
 	}
