@@ -81,6 +81,7 @@ func TestImportsPointDown(t *testing.T) {
 
 		"storage/internal/sqlcore": {"storage", "keyctx"},
 		"vaulttest":                {"", "kek/memkek", "storage/memstore"},
+		"vaulttest/fieldtest":      {"", "kek/memkek", "vaulttest"},
 	}
 	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}}:{{range .Imports}} {{.}}{{end}}", "./...").Output()
 	if err != nil {
