@@ -193,8 +193,10 @@ func (e Encrypted[T]) SealField(ctx context.Context, b FieldBinding) ([]byte, er
 func (e *Encrypted[T]) BindField(ctx context.Context, b FieldBinding) { e.b = e.b.bound(ctx, b) }
 
 // OpenInPlace is of [FieldBox].
-func (e *Encrypted[T]) OpenInPlace(ctx context.Context) error {
-	b, err := e.b.opened(ctx, reflect.TypeFor[T](), checkDecodes[T])
+func (e *Encrypted[T]) OpenInPlace(ctx context.Context) error { return e.openWith(ctx, nil) }
+
+func (e *Encrypted[T]) openWith(ctx context.Context, held *heldKey) error {
+	b, err := e.b.opened(ctx, held, reflect.TypeFor[T](), checkDecodes[T])
 	if err != nil {
 		return err
 	}

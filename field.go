@@ -65,7 +65,7 @@ func (s *Scope) OpenField(ctx context.Context, at Location, data []byte, dst any
 		return fmt.Errorf("vault: open field %v: %w: want a pointer to a variable, got a %T", at, ErrInvalidOption, dst)
 	}
 	out := reflect.New(r.Elem().Type()).Elem()
-	err := s.openField(ctx, at, data, out.Type(), func(c codec, value []byte) error { return decodeField(c, value, out) })
+	err := s.openField(ctx, nil, at, data, out.Type(), func(c codec, value []byte) error { return decodeField(c, value, out) })
 	if err == nil { // and its event was recorded
 		r.Elem().Set(out)
 	}
@@ -106,14 +106,14 @@ func (v *Vault) sealFieldAt(ctx context.Context, kc keyring.Context, at Location
 }
 
 // openField opens a field, and gives its value to decode, which must not keep it.
-// want is the type that the value is for.
-func (s *Scope) openField(ctx context.Context, at Location, data []byte, want reflect.Type, decode func(codec, []byte) error) error {
+// want is the type that the value is for; h may be nil.
+func (s *Scope) openField(ctx context.Context, h *heldKey, at Location, data []byte, want reflect.Type, decode func(codec, []byte) error) error {
 	if s.err != nil {
 		return s.err
 	}
 	o := s.v.begin(ctx, FieldDecrypted, s.c)
 	o.change(func(e *Event) { e.Object = at.String() })
-	id, err := s.v.openFieldAt(ctx, s.c, at, data, want, decode)
+	id, err := s.v.openFieldAt(ctx, s.c, h, at, data, want, decode)
 	if err != nil {
 		err = fmt.Errorf("vault: open field %v: %w", at, err)
 	}
@@ -121,14 +121,14 @@ func (s *Scope) openField(ctx context.Context, at Location, data []byte, want re
 	return o.endMessage(err)
 }
 
-func (v *Vault) openFieldAt(ctx context.Context, c keyring.Context, at Location, data []byte, want reflect.Type, decode func(codec, []byte) error) (KeyID, error) {
+func (v *Vault) openFieldAt(ctx context.Context, c keyring.Context, h *heldKey, at Location, data []byte, want reflect.Type, decode func(codec, []byte) error) (KeyID, error) {
 	if err := at.Err(); err != nil {
 		return KeyID{}, err
 	}
 	if len(data) > 0 && data[0] != envelope.Version && v.cfg.Legacy != nil {
 		return KeyID{}, v.openLegacyField(ctx, c, data, want, decode)
 	}
-	plain, id, err := v.open(ctx, c, envelope.KindField, nil, data, nil)
+	plain, id, err := h.open(ctx, v, c, data)
 	if err != nil {
 		return id, err
 	}

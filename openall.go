@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"reflect"
 	"sync"
+
+	"github.com/embedvault/vault/envelope"
+	"github.com/embedvault/vault/keyring"
 )
 
 // openAllAtOnce is how many keys OpenAll works with at the same time.
@@ -29,53 +32,61 @@ func OpenAll(ctx context.Context, rows ...any) error {
 		if k := v.Kind(); k != reflect.Pointer && k != reflect.Slice || v.IsNil() && k == reflect.Pointer {
 			return fmt.Errorf("vault: open all: %w: argument %d is a %T; want a pointer, or a slice", ErrInvalidOption, i+1, r)
 		}
-		w.walk(v, fmt.Sprintf("argument %d", i+1), len(rows) > 1)
+		w.walk(v, &place{name: "argument ", index: i + 1})
 	}
 	return w.open(ctx)
+}
+
+// place is where a field was found. It is put into words only if need be.
+type place struct {
+	above *place
+	name  string // of a field; "" of an element
+	index int
+}
+
+func (p *place) String() string {
+	switch {
+	case p.above == nil:
+		return fmt.Sprint(p.name, p.index)
+	case p.name == "":
+		return fmt.Sprintf("%v[%d]", p.above, p.index)
+	}
+	return p.above.String() + "." + p.name
 }
 
 // openItem is a field that is to be opened.
 type openItem struct {
 	box   FieldBox
-	where string
+	where *place
 	err   error
 }
 
 // openWalk collects fields.
 type openWalk struct {
-	items []*openItem
+	items []openItem
 	seen  map[any]bool // pointers that were followed: rows may refer to each other
 }
 
-func (w *openWalk) walk(v reflect.Value, where string, _ bool) {
+func (w *openWalk) walk(v reflect.Value, at *place) {
 	switch v.Kind() {
 	case reflect.Pointer:
-		w.walkPointer(v, where)
+		w.walkPointer(v, at)
 	case reflect.Interface:
 		if !v.IsNil() {
-			w.walk(v.Elem(), where, false)
+			w.walk(v.Elem(), at)
 		}
 	case reflect.Slice, reflect.Array:
-		if !mayHoldFields(v.Type().Elem()) {
-			return
-		}
-		for i := range v.Len() {
-			w.walk(v.Index(i), fmt.Sprintf("%s[%d]", where, i), false)
-		}
-	case reflect.Struct:
-		if v.CanAddr() && IsFieldType(v.Type()) {
-			w.add(v.Addr(), where)
-			return
-		}
-		for i := range v.NumField() {
-			if f := v.Type().Field(i); f.IsExported() && mayHoldFields(f.Type) {
-				w.walk(v.Field(i), where+"."+f.Name, false)
+		if mayHoldFields(v.Type().Elem()) {
+			for i := range v.Len() {
+				w.walk(v.Index(i), &place{above: at, index: i})
 			}
 		}
+	case reflect.Struct:
+		w.walkStruct(v, at)
 	}
 }
 
-func (w *openWalk) walkPointer(v reflect.Value, where string) {
+func (w *openWalk) walkPointer(v reflect.Value, at *place) {
 	if v.IsNil() || !v.CanInterface() {
 		return
 	}
@@ -84,14 +95,30 @@ func (w *openWalk) walkPointer(v reflect.Value, where string) {
 	}
 	if p := v.Interface(); !w.seen[p] {
 		w.seen[p] = true
-		w.walk(v.Elem(), where, false)
+		w.walk(v.Elem(), at)
 	}
 }
 
-func (w *openWalk) add(v reflect.Value, where string) {
-	box := v.Interface().(FieldBox)
+func (w *openWalk) walkStruct(v reflect.Value, at *place) {
+	t := v.Type()
+	if IsFieldType(t) {
+		if v.CanAddr() && v.Addr().CanInterface() {
+			w.add(v.Addr().Interface().(FieldBox), at)
+		}
+		return
+	}
+	for i := range v.NumField() {
+		f := t.Field(i)
+		promotes := f.Anonymous && f.Type.Kind() == reflect.Struct
+		if (f.IsExported() || promotes) && mayHoldFields(f.Type) {
+			w.walk(v.Field(i), &place{above: at, name: f.Name})
+		}
+	}
+}
+
+func (w *openWalk) add(box FieldBox, at *place) {
 	if box.FieldState() == FieldSealed {
-		w.items = append(w.items, &openItem{box: box, where: where})
+		w.items = append(w.items, openItem{box: box, where: at})
 	}
 }
 
@@ -108,15 +135,18 @@ func mayHoldFields(t reflect.Type) bool {
 
 // openGroup is what needs the same key.
 type openGroup struct {
+	v    *Vault
 	hash ContextHash
 	key  KeyID
+	self bool // the envelopes carry it: what they bring doesn't count for the others
 }
 
 // open opens the fields, those of one key one after another.
 func (w *openWalk) open(ctx context.Context) error {
 	groups := map[openGroup][]*openItem{}
 	var order []openGroup
-	for _, it := range w.items {
+	for i := range w.items {
+		it := &w.items[i]
 		g := groupOf(ctx, it.box.look())
 		if groups[g] == nil {
 			order = append(order, g)
@@ -129,29 +159,89 @@ func (w *openWalk) open(ctx context.Context) error {
 		places <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-places }()
-			for _, it := range groups[g] {
-				it.err = it.box.OpenInPlace(ctx)
-			}
+			openEach(ctx, groups[g])
 		})
 	}
 	wg.Wait()
 	var errs []error
 	for _, it := range w.items {
 		if it.err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", it.where, it.err))
+			errs = append(errs, fmt.Errorf("%v: %w", it.where, it.err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// openHeld is how many fields are opened with a key before it is looked up again, and
+// so asked whether it may still serve.
+const openHeld = 1000
+
+// openEach opens fields that need the same key, which is held meanwhile: else one that
+// the cache has no room for would be loaded for each of them.
+func openEach(ctx context.Context, items []*openItem) {
+	for len(items) > 0 {
+		n := min(len(items), openHeld)
+		var h heldKey
+		for _, it := range items[:n] {
+			it.err = it.box.openWith(ctx, &h)
+		}
+		h.release()
+		items = items[n:]
+	}
 }
 
 // groupOf says which key a field needs, as far as can be seen.
 func groupOf(ctx context.Context, b *box) openGroup {
 	var g openGroup
 	if s, _, err := b.where(ctx); err == nil {
-		g.hash = s.c.Hash
+		g.v, g.hash = s.v, s.c.Hash
 	}
-	if info, err := Inspect(b.sealed); err == nil {
-		g.key = info.KeyID
+	if e, err := envelope.Parse(b.sealed); err == nil {
+		g.key, g.self = e.KeyID, e.Block != nil
 	}
 	return g
+}
+
+// heldKey keeps the key of the field that was opened last, for the next one of the same
+// openGroup.
+type heldKey struct {
+	key  *keyring.Key
+	hash ContextHash
+}
+
+func (h *heldKey) release() {
+	if h != nil && h.key != nil {
+		h.key.Release()
+		h.key = nil
+	}
+}
+
+// open is [Vault.open] for fields, with the key at hand if it is the one. h may be
+// nil.
+func (h *heldKey) open(ctx context.Context, v *Vault, c keyring.Context, data []byte) ([]byte, KeyID, error) {
+	if h == nil {
+		return v.open(ctx, c, envelope.KindField, nil, data, nil)
+	}
+	e, err := envelope.Parse(data)
+	if err != nil {
+		return nil, KeyID{}, err
+	}
+	if e.Kind.Reference() != envelope.KindField {
+		return nil, KeyID{}, fmt.Errorf("%w: it is a %v", ErrMalformed, e.Kind)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, e.KeyID, err
+	}
+	if v.closed.Load() {
+		return nil, e.KeyID, ErrClosed
+	}
+	if h.key == nil || h.key.ID() != e.KeyID || h.hash != c.Hash {
+		h.release()
+		h.hash = c.Hash
+		if h.key, err = v.keyOf(ctx, c, e); err != nil {
+			return nil, e.KeyID, err
+		}
+	}
+	out, err := h.key.Open(nil, e, nil)
+	return out, e.KeyID, err
 }
