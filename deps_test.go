@@ -80,6 +80,7 @@ func TestImportsPointDown(t *testing.T) {
 		"storage/sqlstore":    {"storage", "storage/internal/sqlcore", "keyctx"},
 
 		"storage/internal/sqlcore": {"storage", "keyctx"},
+		"vaultsql":                 {""},
 		"vaulttest":                {"", "kek/memkek", "storage/memstore"},
 		"vaulttest/fieldtest":      {"", "kek/memkek", "vaulttest"},
 	}

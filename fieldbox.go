@@ -92,7 +92,6 @@ type FieldBox interface {
 
 	// look returns what the box holds. It keeps other types out.
 	look() *box
-	openWith(ctx context.Context, held *heldKey) error
 }
 
 // box is what an Encrypted points to. It is never changed.
@@ -191,11 +190,11 @@ func (b *box) open(ctx context.Context, want reflect.Type, decode func(codec, []
 	if err != nil {
 		return fmt.Errorf("vault: open field %v: %w", at, err)
 	}
-	return s.openField(ctx, nil, at, b.sealed, want, decode)
+	return s.openField(ctx, at, b.sealed, want, decode)
 }
 
 // opened returns the box with its value beside the sealed bytes.
-func (b *box) opened(ctx context.Context, held *heldKey, want reflect.Type, check func(codec, []byte) error) (*box, error) {
+func (b *box) opened(ctx context.Context, want reflect.Type, check func(codec, []byte) error) (*box, error) {
 	if b == nil || b.hides().known || b.sealed == nil {
 		return b, nil
 	}
@@ -205,7 +204,7 @@ func (b *box) opened(ctx context.Context, held *heldKey, want reflect.Type, chec
 	}
 	h := *b.hides()
 	h.scope, h.loc = s, at
-	err = s.openField(ctx, held, at, b.sealed, want, func(c codec, value []byte) error {
+	err = s.openField(ctx, at, b.sealed, want, func(c codec, value []byte) error {
 		h.known, h.codec, h.value = true, c, bytes.Clone(value)
 		return check(c, value)
 	})
@@ -259,8 +258,8 @@ func (b *box) sealAt(ctx context.Context, f FieldBinding, want reflect.Type, che
 		f.Vault = h.v
 	}
 	s, err := scopeFor(ctx, f.Vault, f.Context)
-	if errors.Is(err, ErrNoContext) && h.scope != nil && h.scope.v == f.Vault {
-		s, err = h.scope, nil // it was read, or sealed, for a row that says whose it is
+	if b.knowsWhose(f, err) {
+		s, err = h.scope, nil
 	}
 	if err == nil {
 		err = h.bad
@@ -280,6 +279,13 @@ func (b *box) sealAt(ctx context.Context, f FieldBinding, want reflect.Type, che
 	return b.moveTo(ctx, s, at, want, check)
 }
 
+// knowsWhose reports whether a sealed box was bound to a key context, and that is all
+// that is missing to write it: a row that was read is written back without a context.
+func (b *box) knowsWhose(f FieldBinding, err error) bool {
+	s := b.hides().scope
+	return b.sealed != nil && s != nil && errors.Is(err, ErrNoContext) && (f.Vault == nil || f.Vault == s.v)
+}
+
 // moveTo returns the bytes of a sealed box for another place. Of a box that nobody
 // bound it isn't known where it is from: it must open at the place where it goes.
 func (b *box) moveTo(ctx context.Context, s *Scope, at Location, want reflect.Type, check func(codec, []byte) error) ([]byte, error) {
@@ -290,7 +296,7 @@ func (b *box) moveTo(ctx context.Context, s *Scope, at Location, want reflect.Ty
 	}
 	var value []byte
 	var c codec
-	err := s.openField(ctx, nil, from, b.sealed, want, func(k codec, v []byte) error {
+	err := s.openField(ctx, from, b.sealed, want, func(k codec, v []byte) error {
 		c, value = k, bytes.Clone(v)
 		return check(k, v)
 	})

@@ -27,8 +27,13 @@ type ModelSpec struct {
 
 	// Columns are the model's columns, those of primary keys in the order of the key.
 	// nil: every exported field is one, also those of embedded structs, with the name
-	// of its tag db or else its own in snake case; the field ID is the primary key.
+	// of its tag db or else its own in snake case; the field ID is the primary key, or
+	// those of Key.
 	Columns []ModelColumn
+
+	// Key are the names of the Go fields of the primary key, in its order, if Columns
+	// is nil.
+	Key []string
 }
 
 // FieldModel says which fields of a struct are encrypted and how: what every adapter
@@ -93,7 +98,11 @@ func ParseModel(t reflect.Type, spec ModelSpec) (*FieldModel, error) {
 		return nil, fmt.Errorf("vault: %w %v: it is not a struct", ErrModel, t)
 	}
 	if spec.Columns == nil {
-		spec.Columns = columnsOf(t, nil)
+		columns, err := columnsWithKey(t, spec.Key)
+		if err != nil {
+			return nil, fmt.Errorf("vault: %w %v: %w", ErrModel, t, err)
+		}
+		spec.Columns = columns
 	}
 	p := modelParser{m: &FieldModel{Type: t, Table: spec.Table}, spec: spec, targets: map[string]string{}}
 	p.read()

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -199,6 +200,31 @@ func columnsOf(t reflect.Type, _ []int) []ModelColumn {
 		columns = append(columns, ModelColumn{Field: f, Name: name, PrimaryKey: f.Name == "ID"})
 	})
 	return columns
+}
+
+// columnsWithKey are the columns of a struct whose primary key are these fields, in
+// their order and before the others; the field ID, if none is named.
+func columnsWithKey(t reflect.Type, key []string) ([]ModelColumn, error) {
+	columns := columnsOf(t, nil)
+	if len(key) == 0 {
+		return columns, nil
+	}
+	ordered := []ModelColumn{}
+	for _, name := range key {
+		path, ok := fieldByName(t, name)
+		i := slices.IndexFunc(columns, func(c ModelColumn) bool { return slices.Equal(c.Field.Index, path) })
+		if !ok || i < 0 {
+			return nil, fmt.Errorf("its primary key: there is no column field %.80q, or it is named twice", name)
+		}
+		columns[i].PrimaryKey = true
+		ordered = append(ordered, columns[i])
+		columns = slices.Delete(columns, i, i+1)
+	}
+	for _, c := range columns {
+		c.PrimaryKey = false
+		ordered = append(ordered, c)
+	}
+	return ordered, nil
 }
 
 // snake returns OrgID as org_id.

@@ -74,6 +74,13 @@ func newLocation(table, column string, row []any) Location {
 	return l
 }
 
+// InvalidLocation returns a location that can't be, for the reason given, which
+// whoever it is given to reports with [ErrInvalidLocation]: for adapters, whose At then
+// needs no second result. The reason must hold no row ID.
+func InvalidLocation(table, column, reason string) Location {
+	return badLocation(table, column, reason)
+}
+
 func badLocation(table, column, reason string) Location {
 	return Location{table: table, column: column, set: true,
 		err: fmt.Errorf("%w: %.80q.%.80q: %s", ErrInvalidLocation, table, column, reason)}

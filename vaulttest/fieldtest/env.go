@@ -166,7 +166,10 @@ func (e *env) created(id, org string) (*Patient, content) {
 func (e *env) unchanged(p *Patient, call func()) {
 	before := *p
 	call()
-	after := *p
+	e.same(before, *p)
+}
+
+func (e *env) same(before, after Patient) {
 	if e.h.FillsIndex {
 		after.EmailBidx = before.EmailBidx
 	}
