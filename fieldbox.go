@@ -92,6 +92,7 @@ type FieldBox interface {
 
 	// look returns what the box holds. It keeps other types out.
 	look() *box
+	openWith(ctx context.Context, held *heldKey) error
 }
 
 // box is what an Encrypted points to. It is never changed.
@@ -190,11 +191,11 @@ func (b *box) open(ctx context.Context, want reflect.Type, decode func(codec, []
 	if err != nil {
 		return fmt.Errorf("vault: open field %v: %w", at, err)
 	}
-	return s.openField(ctx, at, b.sealed, want, decode)
+	return s.openField(ctx, nil, at, b.sealed, want, decode)
 }
 
 // opened returns the box with its value beside the sealed bytes.
-func (b *box) opened(ctx context.Context, want reflect.Type, check func(codec, []byte) error) (*box, error) {
+func (b *box) opened(ctx context.Context, held *heldKey, want reflect.Type, check func(codec, []byte) error) (*box, error) {
 	if b == nil || b.hides().known || b.sealed == nil {
 		return b, nil
 	}
@@ -204,7 +205,7 @@ func (b *box) opened(ctx context.Context, want reflect.Type, check func(codec, [
 	}
 	h := *b.hides()
 	h.scope, h.loc = s, at
-	err = s.openField(ctx, at, b.sealed, want, func(c codec, value []byte) error {
+	err = s.openField(ctx, held, at, b.sealed, want, func(c codec, value []byte) error {
 		h.known, h.codec, h.value = true, c, bytes.Clone(value)
 		return check(c, value)
 	})
@@ -296,7 +297,7 @@ func (b *box) moveTo(ctx context.Context, s *Scope, at Location, want reflect.Ty
 	}
 	var value []byte
 	var c codec
-	err := s.openField(ctx, from, b.sealed, want, func(k codec, v []byte) error {
+	err := s.openField(ctx, nil, from, b.sealed, want, func(k codec, v []byte) error {
 		c, value = k, bytes.Clone(v)
 		return check(k, v)
 	})
