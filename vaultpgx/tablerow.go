@@ -3,6 +3,7 @@ package vaultpgx
 import (
 	"context"
 	"fmt"
+	"maps"
 	"reflect"
 
 	"github.com/embedvault/vault"
@@ -124,58 +125,84 @@ func (t *Table) sealOne(ctx context.Context, sh *shape, f *vault.ModelField, row
 // It opens nothing, and one bad row doesn't fail it. The error is [vault.ErrModel] if
 // rows are something else.
 func (t *Table) Bind(ctx context.Context, rows ...any) error {
+	_, given := vault.KeyContextFrom(ctx)
+	b := binder{t: t, ctx: ctx, given: given}
 	for _, r := range rows {
 		v := reflect.ValueOf(r)
 		if k := v.Kind(); k != reflect.Pointer && k != reflect.Slice {
 			return fmt.Errorf("vaultpgx: bind: %w: got a %T, want a pointer to a row, or a slice", vault.ErrModel, r)
 		}
-		if err := t.bindAll(ctx, v); err != nil {
+		if err := b.all(v); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *Table) bindAll(ctx context.Context, v reflect.Value) error {
+// binder binds rows one after another.
+type binder struct {
+	t     *Table
+	ctx   context.Context
+	given bool // ctx has a key context, and a row's must agree
+
+	// of is the key context of the last row, and ofCtx a ctx that has it: the next row
+	// is often the same tenant's, and what a ctx has is hashed once.
+	of    vault.KeyContext
+	ofCtx context.Context
+}
+
+func (b *binder) all(v reflect.Value) error {
 	switch {
 	case v.Kind() == reflect.Pointer && !v.IsNil():
-		return t.bindAll(ctx, v.Elem())
+		return b.all(v.Elem())
 	case v.Kind() == reflect.Slice:
 		for i := range v.Len() {
-			if err := t.bindAll(ctx, v.Index(i)); err != nil {
+			if err := b.all(v.Index(i)); err != nil {
 				return err
 			}
 		}
 	case v.Kind() != reflect.Pointer:
-		sh, err := t.shape(v.Type())
+		sh, err := b.t.shape(v.Type())
 		if err != nil {
 			return err
 		}
-		t.bind(ctx, sh, v)
+		b.row(sh, v)
 	}
 	return nil
 }
 
-func (t *Table) bind(ctx context.Context, sh *shape, row reflect.Value) {
-	kc, err := sh.m.KeyContext(row)
-	if err != nil {
-		kc = nil
-	}
+func (b *binder) row(sh *shape, row reflect.Value) {
+	ctx, kc := b.whose(sh, row)
 	for _, f := range sh.m.Fields {
 		box := sh.m.Box(f, row)
 		if box == nil || box.FieldState() != vault.FieldSealed {
 			continue
 		}
-		b := vault.FieldBinding{Vault: t.v, Context: kc}
+		at := vault.FieldBinding{Vault: b.t.v, Context: kc}
 		if sh.key || f.BindColumn {
-			b.Location = sh.m.Location(f, row)
+			at.Location = sh.m.Location(f, row)
 		}
-		box.BindField(ctx, b)
+		box.BindField(ctx, at)
 	}
 	for _, path := range sh.whole {
 		part := row.FieldByIndex(path)
-		if inner, err := t.shape(part.Type()); err == nil {
-			t.bind(ctx, inner, part)
+		if inner, err := b.t.shape(part.Type()); err == nil {
+			b.row(inner, part)
 		}
 	}
+}
+
+// whose returns a row's key context, in a ctx or beside it.
+func (b *binder) whose(sh *shape, row reflect.Value) (context.Context, vault.KeyContext) {
+	kc, err := sh.m.KeyContext(row)
+	if err != nil || kc == nil {
+		return b.ctx, nil
+	}
+	if b.given {
+		return b.ctx, kc
+	}
+	if !maps.Equal(b.of, kc) {
+		b.of, b.ofCtx = kc, vault.WithKeyContext(b.ctx, kc)
+	}
+	return b.ofCtx, nil
 }

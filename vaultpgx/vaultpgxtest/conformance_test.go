@@ -110,7 +110,9 @@ func (a *adapter) operations() *fieldtest.DB {
 		Get: func(ctx context.Context, id string) (*fieldtest.Patient, error) {
 			return one(a.query(ctx, selectPatient+"WHERE id = $1", id))
 		},
-		List: func(ctx context.Context) ([]*fieldtest.Patient, error) { return a.query(ctx, selectPatient+"ORDER BY id") },
+		List: func(ctx context.Context) ([]*fieldtest.Patient, error) {
+			return a.query(ctx, selectPatient+"ORDER BY id")
+		},
 		Find: func(ctx context.Context, email string) ([]*fieldtest.Patient, error) {
 			kc, _ := vault.KeyContextFrom(ctx)
 			return a.query(ctx, selectPatient+"WHERE org_id = $1 AND email_bidx = $2 ORDER BY id", kc["organization_id"], vaultpgx.Lookup(fieldtest.EmailIndex, email))
