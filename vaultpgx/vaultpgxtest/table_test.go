@@ -130,6 +130,10 @@ func TestUnboundRowIsSeenToBeInItsPlace(t *testing.T) {
 	wrong.Email = got[1].Email
 	_, err = vaultpgx.Sealed(f.ctx, table, wrong)
 	wantError(t, err, vault.ErrWrongLocation)
+	wrong = got[0]
+	wrong.SSN = got[1].SSN // which has no index to be computed
+	_, err = vaultpgx.Sealed(f.ctx, table, wrong)
+	wantError(t, err, vault.ErrWrongLocation)
 }
 
 // TestRowsSwappedInTheDatabase changes places of values behind our back.
