@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"reflect"
 
 	"github.com/embedvault/vault/envelope"
 )
@@ -30,4 +31,10 @@ func FieldPlaintext(v *Vault, ctx context.Context, kc KeyContext, data []byte) (
 	}
 	out, _, err := v.open(ctx, c, envelope.KindField, nil, data, nil)
 	return out, err
+}
+
+// EncodeField encodes the variable that a pointer points to.
+func EncodeField(ptr any) (uint8, []byte, error) {
+	c, b, err := encodeField(reflect.ValueOf(ptr).Elem())
+	return uint8(c), b, err
 }

@@ -70,3 +70,18 @@ func TestReadmeBegins(t *testing.T) {
 		t.Errorf("the first snippet has %d lines, at most 15 are wanted", n)
 	}
 }
+
+// The code of docs/FIELDS.md is that of field_example_test.go, line by line.
+func TestFieldsPageIsTheExample(t *testing.T) {
+	example, err := os.ReadFile("field_example_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := strings.Join(firstGoBlock(t, "docs/FIELDS.md"), "\n")
+	if !strings.Contains(strings.ReplaceAll(string(example), "\r\n", "\n"), block) {
+		t.Fatal("docs/FIELDS.md's code isn't in field_example_test.go as it stands")
+	}
+	if !strings.Contains(block, "func userByEmail") {
+		t.Fatal("docs/FIELDS.md has lost its example")
+	}
+}

@@ -116,6 +116,10 @@ func (w *vectorWorld) want(t *testing.T, r vectors.Result) []string {
 		return []string{"ErrMalformed"}
 	case vectors.DecryptFailed:
 		return []string{"ErrDecrypt"}
+	case vectors.WrongLocation:
+		return []string{"ErrWrongLocation"}
+	case vectors.WrongType:
+		return []string{"ErrWrongType"}
 	case vectors.WrongContext:
 		// The vectors give the context key itself. Here it comes out of a record or
 		// a block, whose key it then isn't.

@@ -15,6 +15,9 @@ const (
 	InvalidName    Result = "invalid_name"    // not an object's name
 	Corrupt        Result = "corrupt"         // not wrapped by this KEK with this binding, or not the key that the ID names
 	Policy         Result = "policy"          // not the KEKs that the policy names for the context
+	WrongLocation  Result = "wrong_location"  // a field that was sealed for another place
+	WrongType      Result = "wrong_type"      // a field that was sealed as another type
+	NotIndexable   Result = "not_indexable"   // a value that the normaliser refuses
 )
 
 // The files.
@@ -43,12 +46,19 @@ const (
 // ChildKeyFile came after those.
 const ChildKeyFile = "childkey_v1.json"
 
+// The files of fields came after that.
+const (
+	FieldFile      = "field_v1.json"
+	BlindIndexFile = "blindindex_v1.json"
+)
+
 // Files lists every file of vectors.
 func Files() []string {
 	return []string{
 		EnvelopeFile, KeyContextFile, BlockFile, TextFile, ObjectFile,
 		DataKeyFile, StreamHeaderFile, KeysetFile, BindingFile, UnwrapFile,
 		AWSKMSFile, GCPKMSFile, AzureKVFile, HashivaultFile, ChildKeyFile,
+		FieldFile, BlindIndexFile,
 	}
 }
 
@@ -214,4 +224,42 @@ type ChildKey struct {
 	Nonce       Hex        `json:"nonce"`
 	Quorum      uint8      `json:"quorum"`
 	Wrappings   []Wrapping `json:"wrappings"`
+}
+
+// Field is a vector of [FieldFile]: a field, kinds 9 and 10, and where and as what it
+// is asked for. Codec and Value are what was sealed, and Plaintext is the whole of it,
+// also where it doesn't open.
+type Field struct {
+	Name         string `json:"name"`
+	Result       Result `json:"result"`
+	Table        string `json:"table"`
+	Column       string `json:"column"`
+	Row          []Hex  `json:"row"`           // the components of the row ID; none: the column alone
+	LocationHash Hex    `json:"location_hash"` // of the three above
+	WantedCodec  uint8  `json:"wanted_codec"`
+	Codec        uint8  `json:"codec"`
+	Value        Hex    `json:"value"`
+	Sealed
+}
+
+// IndexPart is a column of a blind index and the value that it is computed of.
+type IndexPart struct {
+	Column     string `json:"column"`
+	Normaliser string `json:"normaliser"`
+	Value      Hex    `json:"value"`
+	Normalised Hex    `json:"normalised"`
+}
+
+// BlindIndex is a vector of [BlindIndexFile]. Where the result is [NotIndexable] the
+// fields after Parts are empty.
+type BlindIndex struct {
+	Name   string `json:"name"`
+	Result Result `json:"result"`
+	Key
+	Table    string      `json:"table"`
+	Bits     int         `json:"bits"` // 0: the whole index
+	Parts    []IndexPart `json:"parts"`
+	IndexKey Hex         `json:"index_key"`
+	Message  Hex         `json:"message"`
+	Index    Hex         `json:"index"`
 }

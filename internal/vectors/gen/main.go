@@ -80,7 +80,9 @@ func allCases() func(yield func(string, []any) bool) {
 			yield(vectors.GCPKMSFile, nil) &&
 			yield(vectors.AzureKVFile, nil) &&
 			yield(vectors.HashivaultFile, nil) &&
-			yield(vectors.ChildKeyFile, list(childKeyCases()))
+			yield(vectors.ChildKeyFile, list(childKeyCases())) &&
+			yield(vectors.FieldFile, list(fieldCases())) &&
+			yield(vectors.BlindIndexFile, list(blindIndexCases()))
 	}
 }
 
