@@ -12,9 +12,12 @@ import (
 // conn is a connection of another driver that seals fields on their way there.
 //
 // database/sql asks a connection which optional interfaces it has, and does without
-// those that it hasn't. A conn has them all: where the inner connection lacks one, it
-// does what database/sql would have done, or says driver.ErrSkip, so that it does it.
-// Results, rows and transactions are the inner driver's own.
+// those that it hasn't. A conn has them all but two: where the inner connection lacks
+// one, it does what database/sql would have done. That can't be said of ExecerContext
+// and QueryerContext: where a connection has them, arguments are converted before the
+// statement is known, which then isn't asked; see outer.
+// Results, rows and transactions are the inner driver's own, and so are the texts of
+// errors that database/sql would have made.
 type conn struct {
 	driver.Conn
 	v *vault.Vault
@@ -31,10 +34,60 @@ var (
 	_ driver.Validator          = (*conn)(nil)
 	_ driver.ConnPrepareContext = (*conn)(nil)
 	_ driver.ConnBeginTx        = (*conn)(nil)
-	_ driver.ExecerContext      = (*conn)(nil)
-	_ driver.QueryerContext     = (*conn)(nil)
 	_ driver.NamedValueChecker  = (*conn)(nil)
+	_ driver.ExecerContext      = execConn{}
+	_ driver.QueryerContext     = queryConn{}
+	_ driver.ExecerContext      = bothConn{}
+	_ driver.QueryerContext     = bothConn{}
 )
+
+// execConn, queryConn and bothConn are connections that run statements without
+// preparing them.
+type (
+	execConn  struct{ *conn }
+	queryConn struct{ *conn }
+	bothConn  struct{ *conn }
+)
+
+// outer returns the connection as database/sql is to see it.
+func (c *conn) outer() driver.Conn {
+	_, execs := c.Conn.(driver.ExecerContext)
+	_, queries := c.Conn.(driver.QueryerContext)
+	if !execs {
+		_, execs = c.Conn.(driver.Execer) //nolint:staticcheck // drivers have it
+	}
+	if !queries {
+		_, queries = c.Conn.(driver.Queryer) //nolint:staticcheck // drivers have it
+	}
+	switch {
+	case execs && queries:
+		return bothConn{c}
+	case execs:
+		return execConn{c}
+	case queries:
+		return queryConn{c}
+	}
+	return c
+}
+
+// inner returns the driver's own connection.
+func (c *conn) inner() driver.Conn { return c.Conn }
+
+func (c execConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	return c.exec(ctx, query, args)
+}
+
+func (c queryConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	return c.query(ctx, query, args)
+}
+
+func (c bothConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	return c.exec(ctx, query, args)
+}
+
+func (c bothConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	return c.query(ctx, query, args)
+}
 
 func (c *conn) Ping(ctx context.Context) error {
 	if p, ok := c.Conn.(driver.Pinger); ok {
@@ -90,10 +143,10 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		return b.BeginTx(ctx, opts)
 	}
 	if opts.Isolation != driver.IsolationLevel(sql.LevelDefault) {
-		return nil, errors.New("vaultsql: the driver does not support non-default isolation levels")
+		return nil, errors.New("sql: driver does not support non-default isolation level")
 	}
 	if opts.ReadOnly {
-		return nil, errors.New("vaultsql: the driver does not support read-only transactions")
+		return nil, errors.New("sql: driver does not support read-only transactions")
 	}
 	tx, err := c.Conn.Begin() //nolint:staticcheck // what database/sql does with such a driver
 	if err == nil && ctx.Err() != nil {
@@ -103,48 +156,42 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	return tx, err
 }
 
-func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	c.skipped = nil
-	ec, hasContext := c.Conn.(driver.ExecerContext)
-	e, has := c.Conn.(driver.Execer) //nolint:staticcheck // drivers have it
-	if !has && !hasContext {
-		return nil, driver.ErrSkip // before anything is sealed for nothing
-	}
 	sealed, err := c.seal(ctx, query, args, nil, nil)
 	if err != nil {
 		return nil, err
 	}
-	var res driver.Result
-	if hasContext {
-		res, err = ec.ExecContext(ctx, query, sealed)
-	} else if plain, e2 := ordinals(ctx, sealed); e2 != nil {
-		return nil, e2
-	} else {
-		res, err = e.Exec(query, plain)
+	if e, ok := c.Conn.(driver.ExecerContext); ok {
+		res, err := e.ExecContext(ctx, query, sealed)
+		c.remember(ctx, query, args, sealed, err)
+		return res, err
 	}
+	plain, err := ordinals(ctx, sealed)
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.Conn.(driver.Execer).Exec(query, plain) //nolint:staticcheck // outer has looked
 	c.remember(ctx, query, args, sealed, err)
 	return res, err
 }
 
-func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	c.skipped = nil
-	qc, hasContext := c.Conn.(driver.QueryerContext)
-	q, has := c.Conn.(driver.Queryer) //nolint:staticcheck // drivers have it
-	if !has && !hasContext {
-		return nil, driver.ErrSkip
-	}
 	sealed, err := c.seal(ctx, query, args, nil, nil)
 	if err != nil {
 		return nil, err
 	}
-	var rows driver.Rows
-	if hasContext {
-		rows, err = qc.QueryContext(ctx, query, sealed)
-	} else if plain, e2 := ordinals(ctx, sealed); e2 != nil {
-		return nil, e2
-	} else {
-		rows, err = q.Query(query, plain)
+	if q, ok := c.Conn.(driver.QueryerContext); ok {
+		rows, err := q.QueryContext(ctx, query, sealed)
+		c.remember(ctx, query, args, sealed, err)
+		return rows, err
 	}
+	plain, err := ordinals(ctx, sealed)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := c.Conn.(driver.Queryer).Query(query, plain) //nolint:staticcheck // outer has looked
 	c.remember(ctx, query, args, sealed, err)
 	return rows, err
 }
@@ -165,7 +212,7 @@ func ordinals(ctx context.Context, args []driver.NamedValue) ([]driver.Value, er
 	out := make([]driver.Value, len(args))
 	for i, a := range args {
 		if a.Name != "" {
-			return nil, errors.New("vaultsql: the driver does not support named parameters")
+			return nil, errors.New("sql: driver does not support the use of Named Parameters")
 		}
 		out[i] = a.Value
 	}

@@ -49,8 +49,8 @@ func Open(driverName, dataSourceName string, v *vault.Vault) (*sql.DB, error) {
 // sealed: a field that is given to it fails with [vault.ErrPending]. What isn't wrapped
 // is returned as it is.
 func Unwrap(driverConn any) any {
-	if c, ok := driverConn.(*conn); ok {
-		return Unwrap(c.Conn)
+	if c, ok := driverConn.(interface{ inner() driver.Conn }); ok {
+		return Unwrap(c.inner())
 	}
 	return driverConn
 }
@@ -67,7 +67,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: inner, v: c.v}, nil
+	return (&conn{Conn: inner, v: c.v}).outer(), nil
 }
 
 // Close closes the inner connector as sql.DB would.

@@ -39,7 +39,28 @@ func NewModel[T any](v *vault.Vault, table string, key ...string) (*Model[T], er
 	if len(m.Fields) == 0 {
 		return nil, fmt.Errorf("vaultsql: %w %v: it has no field that is a vault.Encrypted", vault.ErrModel, t)
 	}
+	for _, f := range m.Fields {
+		if name := hiddenPointer(t, f.Field.Index); name != "" {
+			return nil, fmt.Errorf("vaultsql: %w %v: field %s: %s is embedded by pointer and not exported, so that no copy can be made of it; embed it by value, or export it", vault.ErrModel, t, f.Field.Name, name)
+		}
+	}
 	return &Model[T]{v, m}, nil
+}
+
+// hiddenPointer returns the name of an unexported struct that is embedded by pointer on
+// the way to a field.
+func hiddenPointer(t reflect.Type, index []int) string {
+	for _, x := range index {
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		f := t.Field(x)
+		if f.Type.Kind() == reflect.Pointer && !f.IsExported() {
+			return f.Name
+		}
+		t = f.Type
+	}
+	return ""
 }
 
 // Seal returns a copy of a row with every field sealed in its place, and its blind

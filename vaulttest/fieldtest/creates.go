@@ -137,6 +137,9 @@ func checkDamaged(e *env) {
 		"flipped": flipped, "cut": whole[:len(whole)-1], "short": whole[:10], "empty": {}, "foreign": []byte("no envelope at all"),
 	} {
 		e.spoil("patients", "p1", "email", value)
+		if e.raw("patients", "p1", "email") == nil {
+			continue // a driver that writes no bytes as NULL
+		}
 		p := e.get("p1", "org_a")
 		if _, err := p.Email.Open(e.of("org_a")); err == nil {
 			e.errorf("a damaged field (%s) was opened", name)
