@@ -79,7 +79,7 @@ func (r *Keyring) rotateAged(ctx context.Context, s *slot, c Context, p keyctx.P
 	start := time.Now()
 	rec, err := r.cfg.Store.LatestKey(ctx, c.Hash, p)
 	if err == nil && !r.tooOld(rec) {
-		return r.loadActive(ctx, s, c, p, false, true) // another process was faster
+		return r.loadActive(ctx, s, c, p, false) // another process was faster
 	}
 	var k *Key
 	if err == nil {

@@ -110,7 +110,7 @@ func (r *Keyring) rotate(ctx context.Context, s *slot, c Context, p keyctx.Purpo
 	if errors.Is(err, errOtherWasFaster) {
 		// Another process rotated in the same moment: its key is the new one.
 		s.overtake()
-		return r.loadActive(ctx, s, c, p, false, true)
+		return r.loadActive(ctx, s, c, p, false)
 	}
 	if err != nil {
 		return nil, err

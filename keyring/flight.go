@@ -209,9 +209,9 @@ func (r *Keyring) run(ctx context.Context, s *slot, c Context, f flightKey) (key
 	}()
 	switch f.op {
 	case opActive:
-		key, err = r.loadActive(ctx, s, c, f.purpose, f.force, true)
+		key, err = r.loadActive(ctx, s, c, f.purpose, f.force)
 	case opExisting:
-		key, err = r.loadActive(ctx, s, c, f.purpose, f.force, false)
+		key, err = r.loadNewest(ctx, s, c, f.purpose, f.force, false)
 	case opByID:
 		key, err = r.loadByID(ctx, s, c, f)
 	case opBlock:

@@ -81,8 +81,13 @@ func (r *Keyring) touchState(k *Key, at instant) {
 }
 
 // loadActive returns the key that the context seals under, made if there is
-// none and it may be, with a reference for the caller.
-func (r *Keyring) loadActive(ctx context.Context, s *slot, c Context, p keyctx.Purpose, force, mayMake bool) (*Key, error) {
+// none, with a reference for the caller.
+func (r *Keyring) loadActive(ctx context.Context, s *slot, c Context, p keyctx.Purpose, force bool) (*Key, error) {
+	return r.loadNewest(ctx, s, c, p, force, true)
+}
+
+// loadNewest is loadActive if it may make a key.
+func (r *Keyring) loadNewest(ctx context.Context, s *slot, c Context, p keyctx.Purpose, force, mayMake bool) (*Key, error) {
 	if r.cfg.Store == nil {
 		return r.loadActiveAlone(ctx, s, c, p, force)
 	}
