@@ -182,6 +182,10 @@ func walkFields(t reflect.Type, path []int, visit func(reflect.StructField)) {
 	}
 }
 
+// ModelColumns returns the columns of a struct as [ModelSpec] takes them where Columns
+// is nil: for adapters that know a little more, such as the primary key.
+func ModelColumns(t reflect.Type) []ModelColumn { return columnsOf(t, nil) }
+
 // columnsOf are the columns of a struct where no adapter says them.
 func columnsOf(t reflect.Type, _ []int) []ModelColumn {
 	columns := []ModelColumn{}
