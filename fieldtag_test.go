@@ -32,7 +32,6 @@ type person struct {
 	PhoneBidx []byte
 	NameBorn  []byte
 	Skipped   vault.Encrypted[int] `db:"-"`
-	unseen    vault.Encrypted[int]
 }
 
 func parse(t testing.TB, x any, spec vault.ModelSpec) *vault.FieldModel {
