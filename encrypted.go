@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"database/sql/driver"
-	"errors"
 	"fmt"
 	"reflect"
 )
@@ -222,7 +221,7 @@ func (e *Encrypted[T]) SetPlain(v any) error {
 	}
 	sealed := Seal(dst.Interface().(T))
 	if err := sealed.b.hides().err; err != nil {
-		return errors.Join(err)
+		return err
 	}
 	*e = sealed
 	return nil

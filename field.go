@@ -2,7 +2,6 @@ package vault
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 
@@ -174,8 +173,7 @@ func (v *Vault) openLegacyField(ctx context.Context, c keyring.Context, data []b
 	}
 	defer clear(value)
 	if err := decode(k, value); err != nil {
-		// Legacy's own doing, not a damaged envelope.
-		return errors.Join(fmt.Errorf("legacy: the value is not in the encoding of %v", want), err)
+		return fmt.Errorf("legacy: the value is not in the encoding of %v: %w", want, err)
 	}
 	return nil
 }
