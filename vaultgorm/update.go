@@ -9,60 +9,6 @@ import (
 	"gorm.io/gorm/clause"
 )
 
-// beforeUpdate refuses what must not even reach the caller's model, into which GORM
-// puts the values of an update.
-func (p *plugin) beforeUpdate(db *gorm.DB) {
-	m := p.modelOf(db.Statement)
-	if db.Error != nil || !m.encrypts() {
-		return
-	}
-	if db.AddError(m.writable()) != nil {
-		return
-	}
-	db.Statement.Settings.Store(rowSetting, m.rowOf(db.Statement.ReflectValue))
-	s := p.sealer(db.Statement, m, "update")
-	switch dest := db.Statement.Dest.(type) {
-	case map[string]any:
-		_ = db.AddError(s.checkMap(dest))
-	case *map[string]any:
-		_ = db.AddError(s.checkMap(*dest))
-	default:
-		_ = db.AddError(s.checkStruct(db, dest))
-	}
-}
-
-// checkMap refuses plain values for encrypted columns, and any for those of indexes.
-func (s *sealer) checkMap(values map[string]any) error {
-	row := s.m.ownRow(reflect.Value{})
-	for name, v := range values {
-		name = s.m.column(name)
-		if f := s.m.fields[name]; f != nil {
-			if err := s.setBox(f, row, v); err != nil {
-				return err
-			}
-		}
-		if s.m.indexes[name] != nil {
-			return s.refuse(name, ErrIndexColumn, "update the encrypted column instead")
-		}
-	}
-	return nil
-}
-
-// checkStruct refuses structs of other types whose fields for encrypted columns aren't
-// encrypted.
-func (s *sealer) checkStruct(db *gorm.DB, dest any) error {
-	stmt := &gorm.Statement{DB: db}
-	if stmt.Parse(dest) != nil || stmt.Schema.ModelType == s.m.Type {
-		return nil
-	}
-	for _, f := range s.m.Fields {
-		if other := stmt.Schema.LookUpField(f.Name); other != nil && other.FieldType != f.Field.Type {
-			return s.refuse(f.Name, ErrPlaintext, "make the field "+other.Name+" of the struct a "+f.Field.Type.String())
-		}
-	}
-	return nil
-}
-
 // buildSet seals what an UPDATE stores.
 func (p *plugin) buildSet(stmt *gorm.Statement, c *clause.Clause) bool {
 	set, ok := c.Expression.(clause.Set)
@@ -306,56 +252,4 @@ func assignments(f *vault.ModelField, indexes []any, compoundOnly bool) (out cla
 		}
 	}
 	return out
-}
-
-// key returns the condition that the row has its primary key.
-func (u *updater) key() (exprs []clause.Expression) {
-	for _, k := range u.m.Key {
-		v, _ := u.m.schema.FieldsByDBName[k.Name].ValueOf(u.ctx, u.row)
-		exprs = append(exprs, clause.Eq{Column: clause.Column{Table: clause.CurrentTable, Name: k.Name}, Value: v})
-	}
-	return exprs
-}
-
-// ofOneRow reports whether the UPDATE is of the row and no other as it is. A condition
-// with OR in it reaches further than GORM's own on the key, and what is sealed for the
-// row would be stored in others.
-func (u *updater) ofOneRow() bool {
-	where, _ := u.stmt.Clauses["WHERE"].Expression.(clause.Where)
-	found := 0
-	for _, e := range where.Exprs {
-		eq, ok := e.(clause.Eq)
-		if !ok {
-			return false
-		}
-		for _, k := range u.m.Key {
-			if name, ok := eq.Column.(string); ok && name == k.Name {
-				found++
-			}
-		}
-	}
-	return found == len(u.m.Key)
-}
-
-// condition adds to what the UPDATE is restricted to.
-func (u *updater) condition(also ...clause.Expression) {
-	if len(also) == 0 {
-		return
-	}
-	c := u.stmt.Clauses["WHERE"]
-	if where, _ := c.Expression.(clause.Where); len(where.Exprs) > 0 {
-		also = append([]clause.Expression{group{where}}, also...)
-	}
-	c.Name, c.Expression = "WHERE", clause.Where{Exprs: also}
-	u.stmt.Clauses["WHERE"] = c
-}
-
-// group is a condition in parentheses.
-type group struct{ where clause.Where }
-
-// Build is of [clause.Expression].
-func (g group) Build(b clause.Builder) {
-	_ = b.WriteByte('(')
-	g.where.Build(b)
-	_ = b.WriteByte(')')
 }
