@@ -26,8 +26,9 @@ type checker struct {
 	blind    uint64 // unreadable lines since: the last hash says nothing of the next prev
 	skip     bool   // the rest of this file: it is another log's
 	headSeen bool
-	macSeen  bool // a checkpoint with a right MAC was seen
-	over     bool // too many lines without a checkpoint were told of
+	before   [32]byte // the hash that the first line of all has of the one before
+	macSeen  bool     // a checkpoint with a right MAC was seen
+	over     *Finding // too many lines without a checkpoint, unless one follows
 	torn     *tear
 
 	file     string
@@ -131,7 +132,7 @@ func (c *checker) parse(b []byte, long bool) (line, error) {
 func (c *checker) begin(l line) {
 	c.begun = true
 	c.report.First = l.seq
-	c.seq, c.hash = l.seq-1, l.prev
+	c.seq, c.hash, c.before = l.seq-1, l.prev, l.prev
 	if l.typ == typeHeader {
 		c.log, c.events, c.failed = l.log, l.wire.Events, l.wire.Failed
 	}
@@ -202,7 +203,7 @@ func (c *checker) accept(l line, b []byte, hash [32]byte) {
 	case typeEvent:
 		c.events++
 		c.report.Events++
-		if l.wire.ErrorClass != "" || c.light && bytes.Contains(b, []byte(`,"error_class":"`)) {
+		if l.wire.ErrorClass != "" || c.light && hasClass(b) {
 			c.failed++
 			c.report.Failed++
 		}
@@ -221,11 +222,20 @@ func (c *checker) accept(l line, b []byte, hash [32]byte) {
 	if l.typ != typeCheckpoint || !c.report.Closed {
 		c.report.Closed = l.typ == typeNote && l.wire.Note == noteClosed
 	}
-	if c.unchecked > MaxUnchecked && c.macSeen && !c.over {
-		c.over = true
-		c.here(Unauthenticated, l.seq, "more than %d records without a checkpoint", MaxUnchecked)
+	if c.unchecked > MaxUnchecked && c.macSeen && c.over == nil {
+		c.over = &Finding{File: c.file, Line: c.lineNo, Seq: l.seq}
 	}
 	c.compareHead()
+}
+
+// hasClass reports whether the line of an event that was taken as it is says that it
+// failed. A key context may have a pair of the member's name.
+func hasClass(b []byte) bool {
+	if !bytes.Contains(b, []byte(`,"error_class":"`)) {
+		return false
+	}
+	l, err := parseLine(b)
+	return err == nil && l.wire.ErrorClass != ""
 }
 
 // counts compares what a line counts. Where something else was found the counts say

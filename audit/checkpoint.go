@@ -23,7 +23,7 @@ func (c *checker) checkpoint(l line, prev [32]byte) {
 		}
 		c.macSeen = true
 	}
-	c.unchecked, c.over = 0, false
+	c.unchecked, c.over = 0, nil
 	c.report.Checkpoints++
 	c.report.Checkpoint, c.report.CheckpointAt = l.seq, l.parsed
 }
@@ -66,6 +66,9 @@ func (c *checker) end() {
 	}
 	if !c.begun {
 		c.find(Malformed, c.file, 0, 0, 0, "there is no line of an audit log")
+	}
+	if o := c.over; o != nil {
+		c.find(Unauthenticated, o.File, o.Line, o.Seq, o.Seq, "more than %d records without a checkpoint, and none follows", MaxUnchecked)
 	}
 	if r.Authenticated && !c.macSeen && c.begun {
 		c.find(Unauthenticated, c.lastFile, 0, 0, 0, "no checkpoint is authentic: anybody could have written this")

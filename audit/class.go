@@ -72,10 +72,15 @@ func Class(err error) string {
 	if err == nil {
 		return ""
 	}
-	for _, c := range classes {
-		if errors.Is(err, c.err) {
-			return c.code
+	code := classOther
+	_ = guarded(func() error { // errors have methods of their own
+		for _, c := range classes {
+			if errors.Is(err, c.err) {
+				code = c.code
+				break
+			}
 		}
-	}
-	return classOther
+		return nil
+	})
+	return code
 }

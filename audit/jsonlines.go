@@ -85,6 +85,16 @@ func endsBroken(path string) (bool, error) {
 	return last[0] != '\n', err
 }
 
+// othersBroke reports whether the file's last line has no end, which another process
+// has left so.
+func (j *JSONLines) othersBroke() bool {
+	if j.file == nil {
+		return false
+	}
+	broken, err := endsBroken(j.path)
+	return err == nil && broken
+}
+
 // OnEvent appends an event. If the line can't be written whole, it says so, and the next
 // one begins on a line of its own.
 func (j *JSONLines) OnEvent(_ context.Context, e vault.Event) error {
@@ -94,7 +104,7 @@ func (j *JSONLines) OnEvent(_ context.Context, e vault.Event) error {
 		return fmt.Errorf("audit: %w", errClosed)
 	}
 	j.buf = j.buf[:0]
-	if j.broken {
+	if j.broken || j.othersBroke() {
 		j.buf = append(j.buf, '\n')
 	}
 	j.buf = append(j.buf, '{')

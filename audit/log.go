@@ -89,6 +89,7 @@ type Log struct {
 	size    int    // of their members
 	lost    uint64 // events that weren't taken since the last note of it
 	closing bool
+	closed  error         // what Close said
 	wake    chan struct{} // has room for one
 
 	starting sync.Mutex // one Start at a time
@@ -130,6 +131,9 @@ func (l *Log) ID() vault.ID { return l.id }
 // (see Options.NoSync), or says that it doesn't; the end of ctx doesn't matter, since
 // what was done was done. Errors: ErrSlow; the file system's.
 func (l *Log) OnEvent(_ context.Context, e vault.Event) error {
+	if e.Name == "" {
+		return errors.New("audit: an event without a name")
+	}
 	en := &entry{members: appendEvent(make([]byte, 0, 512), e), failed: e.Err != nil, done: make(chan error, 1)}
 	if err := l.enqueue(en); err != nil {
 		return fmt.Errorf("audit: %w", err)
@@ -223,15 +227,16 @@ func (l *Log) Rotate() error {
 
 // Close writes what waits, a record that says that the log was closed, and a last
 // checkpoint, keeps the log's head in the vault's store, and closes the file. Events
-// after it fail: close the vault first. It may be called more than once.
+// after it fail: close the vault first. It waits for the disk, and for the store, at most
+// Options.Timeout each. Called again it says what it said.
 func (l *Log) Close() error {
 	e := &entry{run: l.w.finish, done: make(chan error, 1)}
 	l.mu.Lock()
 	if l.closing {
-		l.mu.Unlock()
-		return nil
+		defer l.mu.Unlock()
+		return l.closed
 	}
-	l.closing = true
+	l.closing, l.closed = true, fmt.Errorf("audit: close: %w: it is being closed", ErrSlow)
 	l.waiting = append(l.waiting, e)
 	l.signal()
 	l.mu.Unlock()
@@ -245,8 +250,11 @@ func (l *Log) Close() error {
 	case <-timer.C:
 		err = fmt.Errorf("%w: not closed after %v; it will be when the disk answers", ErrSlow, l.opts.Timeout)
 	}
-	if err = errors.Join(err, l.heads.close()); err != nil {
-		return fmt.Errorf("audit: close: %w", err)
+	if err = errors.Join(err, l.heads.close(l.opts.Timeout)); err != nil {
+		err = fmt.Errorf("audit: close: %w", err)
 	}
-	return nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = err
+	return err
 }

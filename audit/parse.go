@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -193,7 +192,7 @@ func onceEach(b []byte) error {
 	if len(b) < 2 || b[0] != '{' || b[len(b)-1] != '}' {
 		return fmt.Errorf("%w: it is no JSON object", errNotALine)
 	}
-	var seen [][]byte
+	seen := map[string]bool{}
 	depth, name := 0, false
 	for i := 0; i < len(b); i++ {
 		switch b[i] {
@@ -207,10 +206,10 @@ func onceEach(b []byte) error {
 		case '"':
 			end := stringEnd(b, i)
 			if key := b[i+1 : end]; name {
-				if name = false; !plainName(key) || slices.ContainsFunc(seen, func(s []byte) bool { return bytes.Equal(s, key) }) {
+				if name = false; !plainName(key) || seen[string(key)] {
 					return fmt.Errorf("%w: a member comes twice, or has a strange name", errNotALine)
 				}
-				seen = append(seen, key)
+				seen[string(key)] = true
 			}
 			i = end
 		}

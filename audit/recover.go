@@ -20,7 +20,7 @@ func openWriter(path string, opts Options) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{path: path, opts: opts, f: osFile{f}, rotateAt: opts.MaxSize}
+	w := &writer{path: path, opts: opts, f: osFile{f}, at: f, rotateAt: opts.MaxSize}
 	if err := w.recover(f); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -59,6 +59,7 @@ func (w *writer) recover(f *os.File) error {
 	if _, err := w.f.Write(buf); err != nil {
 		return err
 	}
+	w.synced = w.state
 	if err := w.f.Sync(); err != nil || !fresh {
 		return err
 	}
@@ -77,7 +78,8 @@ func (w *writer) beginAfterOthers() error {
 		w.state = state{log: storage.NewID(time.Now()), part: 1}
 		return nil
 	}
-	f, err := os.Open(partName(w.path, part))
+	// Locked: a process that has it open goes on with it, although it was moved.
+	f, err := openLocked(partName(w.path, part), false)
 	if err != nil {
 		return err
 	}

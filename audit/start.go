@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"time"
 
@@ -47,66 +46,33 @@ func (l *Log) Start(ctx context.Context, k Keeper) error {
 	case err != nil:
 		return fmt.Errorf("audit: start: %w", err)
 	}
-	var not error
+	keys := []*vault.AuditKey{key}
+	if all, ok := k.(interface {
+		AuditKeys(ctx context.Context) ([]*vault.AuditKey, error)
+	}); ok {
+		if keys, err = all.AuditKeys(ctx); err != nil {
+			return fmt.Errorf("audit: start: %w", err)
+		}
+	}
 	err = l.do(func() error {
-		var err error
 		if l.w.key == nil {
-			if not, err = l.w.compare(head); err != nil {
+			not, err := l.w.compare(head, keys)
+			if err != nil {
 				return err
 			}
+			l.w.not = not // also for the next Start, if this one waits no longer
 		}
 		l.heads.start(ctx, k)
 		l.w.key = key
-		return l.w.checkpoint()
+		return errors.Join(l.w.not, l.w.checkpoint())
 	})
-	if err == nil {
-		err = l.heads.flush(ctx)
+	if !errors.Is(err, ErrSlow) { // it is told: once
+		err = errors.Join(err, l.do(func() error { l.w.not = nil; return nil }))
 	}
-	if err = errors.Join(not, err); err != nil {
+	if err = errors.Join(err, l.heads.flush(ctx)); err != nil {
 		return fmt.Errorf("audit: start: %w", err)
 	}
 	return nil
-}
-
-// compare compares the log as it was when it was opened with a head. What doesn't fit is
-// noted in the log, for everyone to see who reads it.
-func (w *writer) compare(head vault.AuditHead) (not, err error) {
-	if head.Log != w.log {
-		return nil, nil
-	}
-	l := w.begin()
-	if head.Seq > w.opened {
-		l.state.seq = max(l.state.seq, head.Seq)
-		l.note(noteCut, fmt.Sprintf(`,"first":%d,"last":%d`, w.opened+1, head.Seq))
-		not = fmt.Errorf("%w: records %d to %d are missing at its end", ErrHead, w.opened+1, head.Seq)
-		return not, w.commit(l)
-	}
-	hash, found, err := hashOf(w.path, head.Seq)
-	if err != nil || !found || hash == head.Hash { // not found: it is in another part
-		return nil, err
-	}
-	l.note(noteRewritten, fmt.Sprintf(`,"first":%d`, head.Seq))
-	return fmt.Errorf("%w: record %d is another", ErrHead, head.Seq), w.commit(l)
-}
-
-// hashOf returns the hash of a line of a file.
-func hashOf(path string, seq uint64) (hash [32]byte, found bool, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return hash, false, err
-	}
-	defer f.Close()
-	c := &checker{limit: 1, tail: true, light: true, head: &vault.AuditHead{Seq: seq}}
-	lines := newLines(f)
-	for {
-		b, err := lines.next()
-		if err != nil {
-			return hash, false, nil //nolint:nilerr // the end
-		}
-		if l, err := c.parse(b, lines.long); err == nil && l.seq == seq {
-			return lines.hash, true, nil
-		}
-	}
 }
 
 // keepTimeout bounds one write of a head.
@@ -179,7 +145,8 @@ func (h *heads) flush(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
 	defer cancel()
-	if err := keeper.KeepAuditHead(ctx, *head); err != nil && !errors.Is(err, vault.ErrNoStore) {
+	err := guarded(func() error { return keeper.KeepAuditHead(ctx, *head) }) // on a goroutine of ours
+	if err != nil && !errors.Is(err, vault.ErrNoStore) {
 		return fmt.Errorf("keep the head: %w", err)
 	}
 	h.mu.Lock()
@@ -190,8 +157,9 @@ func (h *heads) flush(ctx context.Context) error {
 	return nil
 }
 
-// close keeps what is to be kept and ends the goroutine.
-func (h *heads) close() error {
+// close keeps what is to be kept and ends the goroutine. A store that hangs is waited
+// for no longer than that.
+func (h *heads) close(timeout time.Duration) error {
 	h.mu.Lock()
 	h.closed = true
 	close(h.wake)
@@ -200,6 +168,17 @@ func (h *heads) close() error {
 	if !started {
 		return nil
 	}
-	<-h.ended
-	return h.flush(ctx)
+	done := make(chan error, 1)
+	go func() {
+		<-h.ended
+		done <- h.flush(ctx)
+	}()
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("keep the head: %w: the store hasn't answered after %v", ErrSlow, timeout)
+	}
 }

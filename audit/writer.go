@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/embedvault/vault"
@@ -23,6 +24,9 @@ type writer struct {
 	lost   uint64 // events that could not be written since the last note of it
 	opened uint64 // number of the last line when the log was opened
 	key    *vault.AuditKey
+	at     io.ReaderAt // the file, to read
+	synced state       // what lasts, of a log that syncs
+	not    error       // what Start found
 
 	rotateAt int64 // size
 	onHead   func(vault.AuditHead)
@@ -41,7 +45,7 @@ type mark struct {
 
 func (w *writer) tell(err error) {
 	if err != nil && w.opts.OnError != nil {
-		w.opts.OnError(fmt.Errorf("audit: %w", err))
+		_ = guarded(func() error { w.opts.OnError(fmt.Errorf("audit: %w", err)); return nil })
 	}
 }
 
@@ -122,15 +126,15 @@ func (w *writer) commit(l *lot) error {
 	defer func() { clear(w.marks) }() // which hold entries
 	whole, err := w.write(l)
 	var synced error
-	checked := false
+	checked := slices.ContainsFunc(l.marks[:whole], func(m mark) bool { return m.check })
+	if whole > 0 && (checked || !w.opts.NoSync) {
+		if synced = w.sync(); synced != nil && !w.opts.NoSync {
+			whole = 0 // they were cut off again
+			err = synced
+		}
+	}
 	for _, m := range l.marks[:whole] {
 		w.lost -= m.lost
-		checked = checked || m.check
-	}
-	if whole > 0 && (checked || !w.opts.NoSync) {
-		if synced = w.f.Sync(); synced != nil {
-			synced = fmt.Errorf("sync: %w", synced)
-		}
 	}
 	told := false
 	for i, m := range l.marks {
@@ -152,6 +156,23 @@ func (w *writer) commit(l *lot) error {
 		return nil
 	}
 	return errors.Join(err, synced)
+}
+
+// sync makes what was written last. What a failed sync leaves behind nobody knows: the
+// kernel may take it for written, and the next sync succeeds without it. So the file is
+// cut back to what lasts, and what comes next is written over it. Without a sync for
+// each event only heads depend on it.
+func (w *writer) sync() error {
+	err := w.f.Sync()
+	if err == nil {
+		w.synced = w.state
+		return nil
+	}
+	if !w.opts.NoSync {
+		w.state = w.synced
+		w.dirty = w.f.Truncate(w.size) != nil
+	}
+	return fmt.Errorf("sync: %w", err)
 }
 
 // write writes a lot and returns how many of its lines are whole in the file. What is
@@ -237,7 +258,10 @@ func (w *writer) rotate() error {
 	if _, err := os.Lstat(old); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %s", fs.ErrExist, old)
 	}
-	if err := errors.Join(w.f.Sync(), os.Rename(w.path, old)); err != nil {
+	if err := w.sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(w.path, old); err != nil {
 		return err
 	}
 	next := w.state
@@ -252,19 +276,22 @@ func (w *writer) rotate() error {
 		return err
 	}
 	err = w.f.Close()
-	w.f, w.state, w.rotateAt = f, next, w.opts.MaxSize
+	w.f, w.at, w.state, w.synced, w.rotateAt = f, f, next, next, w.opts.MaxSize
+	if w.key != nil { // so that the head moves on to this file
+		err = errors.Join(err, w.checkpoint())
+	}
 	return err
 }
 
 // newFile makes a file that begins with these lines, and locks it.
-func newFile(path string, header []byte) (file, error) {
+func newFile(path string, header []byte) (osFile, error) {
 	f, err := openLocked(path, true)
 	if err != nil {
-		return nil, err
+		return osFile{}, err
 	}
 	_, err = f.Write(header)
 	if err = errors.Join(err, f.Sync(), syncDir(path)); err != nil {
-		return nil, errors.Join(err, f.Close(), os.Remove(path))
+		return osFile{}, errors.Join(err, f.Close(), os.Remove(path))
 	}
 	return osFile{f}, nil
 }
