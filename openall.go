@@ -205,8 +205,9 @@ func groupOf(ctx context.Context, b *box) openGroup {
 // heldKey keeps the key of the field that was opened last, for the next one of the same
 // openGroup.
 type heldKey struct {
-	key  *keyring.Key
-	hash ContextHash
+	key     *keyring.Key
+	hash    ContextHash
+	forgets uint64 // of the keyring, when the key was had: a tenant that is cut off is so at once
 }
 
 func (h *heldKey) release() {
@@ -235,9 +236,9 @@ func (h *heldKey) open(ctx context.Context, v *Vault, c keyring.Context, data []
 	if v.closed.Load() {
 		return nil, e.KeyID, ErrClosed
 	}
-	if h.key == nil || h.key.ID() != e.KeyID || h.hash != c.Hash {
+	if h.key == nil || h.key.ID() != e.KeyID || h.hash != c.Hash || h.forgets != v.ring.Forgets() {
 		h.release()
-		h.hash = c.Hash
+		h.hash, h.forgets = c.Hash, v.ring.Forgets()
 		if h.key, err = v.keyOf(ctx, c, e); err != nil {
 			return nil, e.KeyID, err
 		}

@@ -15,7 +15,14 @@ import (
 // with it, and it is zeroed with the last of them; loads under way serve those who
 // wait for them and are not cached. Call it after the store was changed, not
 // before.
-func (r *Keyring) Forget(context keyctx.Hash) { r.cache.forget(context) }
+func (r *Keyring) Forget(context keyctx.Hash) {
+	r.forgets.Add(1)
+	r.cache.forget(context)
+}
+
+// Forgets counts the calls of Forget and ForgetUnder: who keeps a key for more than one
+// use compares before each, and gets the key anew if it has changed.
+func (r *Keyring) Forgets() uint64 { return r.forgets.Load() }
 
 // forget takes a context's slot out of the map, so that nothing that is under way
 // for it can be found by newcomers, and drops its keys.
@@ -43,6 +50,7 @@ func (c *cache) forget(context keyctx.Hash) {
 // is wrapped under them; what is being loaded, whatever it is, is not cached either.
 // Call it after the store was changed, not before. It looks at the whole cache.
 func (r *Keyring) ForgetUnder(ids map[keyctx.KeyID]bool) {
+	r.forgets.Add(1)
 	r.cache.slots.Range(func(hash, v any) bool {
 		if v.(*slot).mayBeUnder(ids) {
 			r.cache.forget(hash.(keyctx.Hash))

@@ -135,6 +135,8 @@ type Keyring struct {
 	kekCount  atomic.Int64 // of keks
 	keksSwept atomic.Int64 // monotonic time
 
+	forgets atomic.Uint64 // calls of Forget and ForgetUnder
+
 	closed atomic.Bool
 	done   context.Context // ends with Close
 	stop   context.CancelFunc
