@@ -109,23 +109,28 @@ func TestPartOfABatchFits(t *testing.T) {
 // A sync that fails is the error of all whose records it was to make last; a checkpoint
 // that isn't known to last has no head.
 func TestFailingSync(t *testing.T) {
-	k := newKeeper()
-	path := filepath.Join(t.TempDir(), "audit.log")
-	l := open(t, path, Options{Every: 1})
-	start(t, l, k)
-	f := spoil(t, l)
-	head := *k.head(l.ID())
-	f.set(func() { f.syncErr = errors.New("I/O error") })
-	if err := l.OnEvent(t.Context(), event(0)); err == nil || !strings.Contains(err.Error(), "I/O error") {
-		t.Errorf("%v", err)
+	for _, noSync := range []bool{false, true} {
+		k := newKeeper()
+		path := filepath.Join(t.TempDir(), "audit.log")
+		l := open(t, path, Options{Every: 1, NoSync: noSync})
+		start(t, l, k)
+		f := spoil(t, l)
+		head := *k.head(l.ID())
+		f.set(func() { f.syncErr = errors.New("I/O error") })
+		if err := l.OnEvent(t.Context(), event(0)); err == nil || !strings.Contains(err.Error(), "I/O error") {
+			t.Errorf("%v", err)
+		}
+		if err := l.heads.flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got := *k.head(l.ID()); got != head {
+			t.Errorf("the head is %d", got.Seq)
+		}
+		f.set(func() { f.syncErr = nil })
+		write(t, l, 1, 2)
+		closeLog(t, l)
+		noFindings(t, verify(t, withKey(), path))
 	}
-	if got := *k.head(l.ID()); got != head {
-		t.Errorf("the head is %d", got.Seq)
-	}
-	f.set(func() { f.syncErr = nil })
-	write(t, l, 1, 2)
-	closeLog(t, l)
-	noFindings(t, verify(t, withKey(), path))
 }
 
 // A disk that hangs: events fail after the timeout, and at once when too many wait; what
