@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/embedvault/vault/keyring"
@@ -44,6 +45,21 @@ func (v *Vault) permitList(ctx context.Context, c keyring.Context, opts ListOpti
 		r.Context, r.Match = nil, c.Pairs
 	}
 	return v.decide(ctx, r)
+}
+
+// permitVersions decides about each version that is to be shown, since each has labels of
+// its own. Where they are those of the one before, it would be the same question.
+func (v *Vault) permitVersions(ctx context.Context, c keyring.Context, name string, list *versionList, recs []storage.ObjectRecord) error {
+	for _, rec := range recs {
+		if maps.Equal(rec.Labels, list.allowed) {
+			continue
+		}
+		if err := v.permitRow(ctx, AccessRequest{Operation: OpVersions, Context: c.Pairs, Object: name}, rec, nil); err != nil {
+			return err
+		}
+		list.allowed = maps.Clone(rec.Labels) // what is shown is the caller's to change
+	}
+	return nil
 }
 
 // permitPut decides about a put, and returns the guard by which it holds: the version
