@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"time"
 
 	"github.com/embedvault/vault/keyring"
@@ -90,8 +91,11 @@ func (p putOpts) guarded() bool { return p.ifAbsent || !p.ifVersion.IsZero() }
 func (v *Vault) putAllowed(ctx context.Context, c keyring.Context, p putOpts, guard storage.PutGuard, rec storage.ObjectRecord) (storage.ObjectRecord, error) {
 	for try := 1; ; try++ {
 		stored, err := v.cfg.Store.PutObject(ctx, rec, guard)
-		if v.cfg.Authorizer == nil || p.guarded() || try == maxRetries || !guardFailed(err) {
+		if v.cfg.Authorizer == nil || p.guarded() || try == maxOvertaken || !guardFailed(err) {
 			return stored, err
+		}
+		if err := v.giveWay(ctx, try); err != nil {
+			return storage.ObjectRecord{}, err
 		}
 		again, decided := v.permitPut(ctx, c, rec.Name, p, guard)
 		if decided != nil {
@@ -105,12 +109,32 @@ func (v *Vault) putAllowed(ctx context.Context, c keyring.Context, p putOpts, gu
 	}
 }
 
+// maxOvertaken is how often a put or a delete without a guard is tried that others
+// overtake, which takes most of a minute.
+const maxOvertaken = 200
+
+// giveWay waits before an overtaken writer tries again, longer each time and each for
+// another time, so that any number of them come through: without an authorizer they
+// would not be in each other's way.
+func (v *Vault) giveWay(ctx context.Context, try int) error {
+	pause := time.NewTimer(rand.N(time.Millisecond << min(try, 9)))
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		return nil
+	case <-v.root.Done():
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // deleteAllowed decides about the version that is current, and deletes if it still is.
 func (v *Vault) deleteAllowed(ctx context.Context, c keyring.Context, ref storage.ObjectRef, version ID) (storage.ObjectRecord, error) {
 	if v.cfg.Authorizer == nil {
 		return v.cfg.Store.DeleteObject(ctx, ref, version)
 	}
-	for range maxRetries {
+	for try := 1; try <= maxOvertaken; try++ {
 		rec, err := v.current(ctx, c, ref.Name)
 		r := AccessRequest{Operation: OpDelete, Context: c.Pairs, Object: ref.Name}
 		if err := v.permitRow(ctx, r, rec, err); err != nil {
@@ -123,6 +147,9 @@ func (v *Vault) deleteAllowed(ctx context.Context, c keyring.Context, ref storag
 		rec, err = v.cfg.Store.DeleteObject(ctx, ref, decided)
 		if !version.IsZero() || !errors.Is(err, ErrVersionConflict) {
 			return rec, err
+		}
+		if err := v.giveWay(ctx, try); err != nil {
+			return storage.ObjectRecord{}, err
 		}
 	}
 	return storage.ObjectRecord{}, fmt.Errorf("%w: it changes all the time", ErrVersionConflict)

@@ -2,11 +2,16 @@ package vault_test
 
 import (
 	"context"
+	"errors"
 	"maps"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/embedvault/vault"
 	"github.com/embedvault/vault/access"
+	"github.com/embedvault/vault/storage"
 	"github.com/embedvault/vault/vaulttest"
 )
 
@@ -105,5 +110,59 @@ func TestVersionsAreAskedAboutWhereLabelsDiffer(t *testing.T) {
 	}
 	if shown != 100 {
 		t.Errorf("%d versions shown, want the page before", shown)
+	}
+}
+
+// A put without a guard doesn't fail because others put the same name; an authorizer that
+// allows everything doesn't change that. Nor does a delete.
+func TestManyPutsOfOneName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := vaulttest.New(t, withGate(new(gate)), func(c *vault.Config) { c.KeepVersions = 1 })
+		must(v.Put(t.Context(), orgA, "counter", nil))(t)
+		v.Store.SetFault(func(string) error { time.Sleep(time.Millisecond); return nil }) // a database
+		var wg sync.WaitGroup
+		for range 32 {
+			wg.Go(func() {
+				for range 5 {
+					if _, err := v.Put(t.Context(), orgA, "counter", nil); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		v.Store.SetFault(nil)
+		if obj := must(v.Get(t.Context(), orgA, "counter"))(t); obj.Number != 161 {
+			t.Errorf("version %d", obj.Number)
+		}
+	})
+}
+
+// A put that is overtaken all the time ends with its ctx, or with the vault.
+func TestOvertakenPutEnds(t *testing.T) {
+	for what, end := range map[string]func(*vaulttest.Vault, context.CancelFunc){
+		"ctx":   func(_ *vaulttest.Vault, cancel context.CancelFunc) { cancel() },
+		"vault": func(v *vaulttest.Vault, _ context.CancelFunc) { ok(t, v.Close()) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			v := vaulttest.New(t, withGate(new(gate)))
+			must(v.Put(ctx, orgA, "x", nil))(t)
+			puts := 0
+			v.Store.SetFault(func(op string) error {
+				if op != "PutObject" {
+					return nil
+				}
+				if puts++; puts == 3 {
+					go end(v, cancel)
+				}
+				return storage.ErrVersionConflict
+			})
+			_, err := v.Put(ctx, orgA, "x", nil)
+			if !errors.Is(err, context.Canceled) && !errors.Is(err, vault.ErrClosed) {
+				t.Error(err)
+			}
+		})
 	}
 }
