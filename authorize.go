@@ -83,7 +83,9 @@ type AccessRequest struct {
 	// Labels are those of the stored version that is to be read, described or
 	// deleted, or of the current one that Put is to follow; nil if there is no such
 	// version, and empty if it has none. They are not authenticated: whoever writes to
-	// the database can change them. Lists and jobs have none.
+	// the database can change them. Lists and jobs have none. Versions asks first about
+	// the current version, and again about each whose labels differ from those of the
+	// one before.
 	Labels map[string]string
 
 	// NewLabels are those that Put is to store.

@@ -69,7 +69,10 @@ func (v *Vault) answer(ctx context.Context, r AccessRequest) (err error) {
 			err = fmt.Errorf("the authorizer failed: panic of type %T", p)
 		}
 	}()
-	return v.cfg.Authorizer.Authorize(ctx, r)
+	if err := v.cfg.Authorizer.Authorize(ctx, r); err != nil {
+		return newDenial(err)
+	}
+	return nil
 }
 
 // errClosedMeanwhile says that the vault was closed while a decision was waited for.

@@ -70,12 +70,48 @@ func TestAuthorizerReturnsAHollowError(t *testing.T) {
 	})
 }
 
+type panicsInIs struct{}
+
+func (panicsInIs) Error() string { return "the policy engine is down" }
+func (panicsInIs) Is(error) bool { panic("hunter2") }
+func (panicsInIs) As(any) bool   { panic("hunter2") }
+
+type panicsInError struct{}
+
+func (panicsInError) Error() string { panic("hunter2") }
+
+// An error whose methods panic is a denial as any other, for the vault and for whoever
+// looks at the call's error; the panic's value shows nowhere.
+func TestAuthorizersErrorPanics(t *testing.T) {
+	for _, bad := range []error{panicsInIs{}, panicsInError{}, errors.Join(errNo, panicsInError{}, panicsInIs{})} {
+		both(t, func(context.Context, vault.AccessRequest) error { return bad }, func(t *testing.T, v *vaulttest.Vault) {
+			for _, err := range []error{second(v.Encrypt(t.Context(), orgA, nil, nil)), second(v.Get(t.Context(), orgA, "x")), second(v.GetMany(t.Context(), orgA, "x"))} {
+				wantClass(t, err, "ErrAccessDenied")
+				var other *noError
+				if strings.Contains(fmt.Sprintf("%v %+v", err, err), "hunter2") || errors.As(err, &other) {
+					t.Errorf("%v", err)
+				}
+			}
+			if n := len(v.Events(vault.DataRead)); n < 1 {
+				t.Error("no event")
+			}
+		})
+	}
+}
+
 // What could not decide denies: the error is also its own.
 func TestAuthorizerIsDown(t *testing.T) {
 	both(t, func(context.Context, vault.AccessRequest) error { return fmt.Errorf("policy engine: %w", errNo) }, func(t *testing.T, v *vaulttest.Vault) {
 		_, err := v.Encrypt(t.Context(), orgA, nil, nil)
 		wantErr(t, err, vault.ErrAccessDenied)
 		wantErr(t, err, errNo)
+	})
+	own := &noError{"rule 7"}
+	both(t, func(context.Context, vault.AccessRequest) error { return fmt.Errorf("policy: %w", own) }, func(t *testing.T, v *vaulttest.Vault) {
+		var got *noError
+		if _, err := v.Encrypt(t.Context(), orgA, nil, nil); !errors.As(err, &got) || got != own {
+			t.Errorf("not its own error: %v", err)
+		}
 	})
 }
 

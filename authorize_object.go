@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"time"
 
 	"github.com/embedvault/vault/keyring"
@@ -46,6 +48,21 @@ func (v *Vault) permitList(ctx context.Context, c keyring.Context, opts ListOpti
 	return v.decide(ctx, r)
 }
 
+// permitVersions decides about each version that is to be shown, since each has labels of
+// its own. Where they are those of the one before, it would be the same question.
+func (v *Vault) permitVersions(ctx context.Context, c keyring.Context, name string, list *versionList, recs []storage.ObjectRecord) error {
+	for _, rec := range recs {
+		if maps.Equal(rec.Labels, list.allowed) {
+			continue
+		}
+		if err := v.permitRow(ctx, AccessRequest{Operation: OpVersions, Context: c.Pairs, Object: name}, rec, nil); err != nil {
+			return err
+		}
+		list.allowed = maps.Clone(rec.Labels) // what is shown is the caller's to change
+	}
+	return nil
+}
+
 // permitPut decides about a put, and returns the guard by which it holds: the version
 // whose labels were decided about must be the one that it follows.
 func (v *Vault) permitPut(ctx context.Context, c keyring.Context, name string, p putOpts, guard storage.PutGuard) (storage.PutGuard, error) {
@@ -74,8 +91,11 @@ func (p putOpts) guarded() bool { return p.ifAbsent || !p.ifVersion.IsZero() }
 func (v *Vault) putAllowed(ctx context.Context, c keyring.Context, p putOpts, guard storage.PutGuard, rec storage.ObjectRecord) (storage.ObjectRecord, error) {
 	for try := 1; ; try++ {
 		stored, err := v.cfg.Store.PutObject(ctx, rec, guard)
-		if v.cfg.Authorizer == nil || p.guarded() || try == maxRetries || !guardFailed(err) {
+		if v.cfg.Authorizer == nil || p.guarded() || try == maxOvertaken || !guardFailed(err) {
 			return stored, err
+		}
+		if err := v.giveWay(ctx, try); err != nil {
+			return storage.ObjectRecord{}, err
 		}
 		again, decided := v.permitPut(ctx, c, rec.Name, p, guard)
 		if decided != nil {
@@ -89,12 +109,32 @@ func (v *Vault) putAllowed(ctx context.Context, c keyring.Context, p putOpts, gu
 	}
 }
 
+// maxOvertaken is how often a put or a delete without a guard is tried that others
+// overtake, which takes most of a minute.
+const maxOvertaken = 200
+
+// giveWay waits before an overtaken writer tries again, longer each time and each for
+// another time, so that any number of them come through: without an authorizer they
+// would not be in each other's way.
+func (v *Vault) giveWay(ctx context.Context, try int) error {
+	pause := time.NewTimer(rand.N(time.Millisecond << min(try, 9)))
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		return nil
+	case <-v.root.Done():
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // deleteAllowed decides about the version that is current, and deletes if it still is.
 func (v *Vault) deleteAllowed(ctx context.Context, c keyring.Context, ref storage.ObjectRef, version ID) (storage.ObjectRecord, error) {
 	if v.cfg.Authorizer == nil {
 		return v.cfg.Store.DeleteObject(ctx, ref, version)
 	}
-	for range maxRetries {
+	for try := 1; try <= maxOvertaken; try++ {
 		rec, err := v.current(ctx, c, ref.Name)
 		r := AccessRequest{Operation: OpDelete, Context: c.Pairs, Object: ref.Name}
 		if err := v.permitRow(ctx, r, rec, err); err != nil {
@@ -107,6 +147,9 @@ func (v *Vault) deleteAllowed(ctx context.Context, c keyring.Context, ref storag
 		rec, err = v.cfg.Store.DeleteObject(ctx, ref, decided)
 		if !version.IsZero() || !errors.Is(err, ErrVersionConflict) {
 			return rec, err
+		}
+		if err := v.giveWay(ctx, try); err != nil {
+			return storage.ObjectRecord{}, err
 		}
 	}
 	return storage.ObjectRecord{}, fmt.Errorf("%w: it changes all the time", ErrVersionConflict)

@@ -149,6 +149,7 @@ func belongs(rec storage.KeyRecord, filter storage.ContextFilter) error {
 func (v *Vault) changeKey(ctx context.Context, rec storage.KeyRecord, ch change) (changed bool, err error) {
 	o := v.begin(ctx, ch.name, keyring.Context{Hash: rec.ContextHash, Pairs: rec.Context.WithoutNamespace()})
 	o.key(rec.KeyID)
+	o.change(func(e *Event) { e.ObjectID = shreddingOf(ctx) })
 	state := rec.State
 	changed, err = v.swapKey(ctx, rec, func(rec *storage.KeyRecord) bool {
 		change := ch.apply(rec)

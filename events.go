@@ -55,7 +55,7 @@ type Event struct {
 	Context     KeyContext // only with Config.EventContext; not to be changed
 	KeyID       KeyID
 	Object      string // name
-	ObjectID    ID
+	ObjectID    ID // also that of the shredding which a key was disabled, enabled or shredded for
 	VersionID   ID
 	KEK         string // URI, of kek.denied
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"time"
 
 	"github.com/embedvault/vault/keyring"
@@ -68,7 +69,9 @@ func (v *Vault) List(ctx context.Context, kc KeyContext, opts ListOptions) iter.
 }
 
 // Versions iterates over the versions of the object that kc has under name,
-// the newest first. Nothing is decrypted.
+// the newest first. Nothing is decrypted. If an authorizer denies one of them, by its
+// labels, the iteration ends there with ErrAccessDenied, up to a page before it: a list
+// that is short without saying so would be worse.
 func (v *Vault) Versions(ctx context.Context, kc KeyContext, name string) iter.Seq2[Metadata, error] {
 	c, err := v.context(kc)
 	return v.versions(ctx, c, name, err)
@@ -262,9 +265,9 @@ func (v *Vault) versions(ctx context.Context, c keyring.Context, name string, in
 	}
 	c.Pairs = c.Pairs.Clone()
 	return func(yield func(Metadata, error) bool) {
-		var object ID // of this iteration: there may be several at once
+		var list versionList // of this iteration: there may be several at once
 		v.iterate(ctx, c, name, func(cursor string) (Page, error) {
-			page, err := v.versionPage(ctx, c, name, &object, cursor)
+			page, err := v.versionPage(ctx, c, name, &list, cursor)
 			if err != nil {
 				return Page{}, fmt.Errorf("vault: versions of %s: %w", quoteName(name), err)
 			}
@@ -273,21 +276,30 @@ func (v *Vault) versions(ctx context.Context, c keyring.Context, name string, in
 	}
 }
 
-func (v *Vault) versionPage(ctx context.Context, c keyring.Context, name string, object *ID, cursor string) (_ Page, err error) {
+// versionList is a list of versions under way.
+type versionList struct {
+	object  ID
+	allowed map[string]string // the labels that were decided about last
+}
+
+func (v *Vault) versionPage(ctx context.Context, c keyring.Context, name string, list *versionList, cursor string) (_ Page, err error) {
 	defer v.trace(&ctx, "versions", &c).end(&err)
 	if cursor == "" {
 		rec, err := v.row(ctx, OpVersions, c, name, ID{})
 		if err != nil {
 			return Page{}, err
 		}
-		*object = rec.ID
+		*list = versionList{rec.ID, maps.Clone(rec.Labels)}
 	}
 	if err := v.ready(ctx); err != nil {
 		return Page{}, err
 	}
-	rows, err := v.cfg.Store.ListVersions(ctx, storage.VersionQuery{Object: *object, Cursor: cursor, Now: time.Now()})
+	rows, err := v.cfg.Store.ListVersions(ctx, storage.VersionQuery{Object: list.object, Cursor: cursor, Now: time.Now()})
 	if err == nil {
 		err = selected(rows.Objects, storage.ContextFilter{Hash: c.Hash})
+	}
+	if err == nil {
+		err = v.permitVersions(ctx, c, name, list, rows.Objects)
 	}
 	if err != nil {
 		return Page{}, err

@@ -16,7 +16,8 @@ type ShredOptions struct {
 	After time.Duration
 
 	// Reason says why: a ticket, a contract's end. It stands in the receipt and in
-	// events, treated like an actor's name. Default: what WithReason says.
+	// events, and is what an authorizer is told, treated like an actor's name. Default:
+	// what WithReason says.
 	Reason string
 
 	// Progress is called after every few hundred keys that this call has destroyed,
@@ -54,7 +55,7 @@ const maxShredAfter = 10 * 365 * 24 * time.Hour
 // It may be stopped by ctx, or killed, and is then finished by the next Shred of the
 // same match or RunShreds, by several processes at once if need be. Where a process
 // is killed while it begins a waiting period and another cancels that in the same
-// moment, one key may stay disabled: [Vault.Enable] gives it back. Each key is an event, key.shredded (and key.disabled at the beginning of a waiting period).
+// moment, one key may stay disabled: [Vault.Enable] gives it back. Each key is an event, key.shredded (and key.disabled at the beginning of a waiting period), with the shredding's ID as its ObjectID.
 //
 // The receipt says what was done; see [Vault.VerifyShred]. After a waiting period has
 // begun it is pending, and says what will be.
@@ -83,6 +84,9 @@ func (v *Vault) shred(ctx context.Context, match KeyContext, opts ShredOptions) 
 		return ShredReceipt{}, err
 	}
 	defer end()
+	if opts.Reason != "" {
+		ctx = WithReason(ctx, opts.Reason) // what is decided about is what is written down
+	}
 	if err := v.permit(ctx, AccessRequest{Operation: OpShred, Match: match}); err != nil {
 		return ShredReceipt{}, err
 	}
@@ -92,9 +96,9 @@ func (v *Vault) shred(ctx context.Context, match KeyContext, opts ShredOptions) 
 	}
 	var r ShredReceipt
 	if n.Phase == shredShredding {
-		r, err = v.carryOutShred(n.acting(ctx), n, opts.Progress)
+		r, err = v.carryOutShred(n.within(ctx), n, opts.Progress)
 	} else {
-		r, err = n.pendingReceipt(v.cfg.Namespace), v.holdForShred(n.acting(ctx), n)
+		r, err = n.pendingReceipt(v.cfg.Namespace), v.holdForShred(n.within(ctx), n)
 	}
 	return r, closedBy(ctx, err)
 }
@@ -107,9 +111,6 @@ func (v *Vault) beginShred(ctx context.Context, match KeyContext, opts ShredOpti
 		Format: shredFormat, ID: storage.NewID(now), Match: match, Phase: shredWaiting,
 		Actor: actorOf(ctx), Reason: reasonOf(ctx), RequestedAt: now, DueAt: now.Add(opts.After),
 		name: v.shredName("pending", v.hashOf(match).String()),
-	}
-	if opts.Reason != "" {
-		fresh.Reason = printable(opts.Reason)
 	}
 	if opts.After == 0 {
 		fresh.Phase = shredShredding

@@ -101,9 +101,18 @@ func encodeNote(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// acting returns ctx with who asked for the shredding, and why: for events.
-func (n *shredNote) acting(ctx context.Context) context.Context {
-	return WithReason(WithActor(ctx, n.Actor), n.Reason)
+// shreddingKey is the ctx's key of the shredding, by its ID, that keys are changed for.
+type shreddingKey struct{}
+
+// within returns ctx for what is done for the shredding. Its events have its ID, and the
+// actor of ctx: whoever the note says asked for it is only the store's word.
+func (n *shredNote) within(ctx context.Context) context.Context {
+	return context.WithValue(ctx, shreddingKey{}, n.ID)
+}
+
+func shreddingOf(ctx context.Context) ID {
+	id, _ := ctx.Value(shreddingKey{}).(ID)
+	return id
 }
 
 // holds reports whether this shredding has disabled the key.

@@ -136,7 +136,7 @@ func (v *Vault) findShred(ctx context.Context, id ID) (*shredNote, error) {
 
 // finishCancel enables the keys and forgets the note.
 func (v *Vault) finishCancel(ctx context.Context, n *shredNote) error {
-	if _, err := v.releaseFromShred(ctx, n); err != nil {
+	if _, err := v.releaseFromShred(n.within(ctx), n); err != nil {
 		return err
 	}
 	return v.forgetShred(ctx, n)
@@ -177,8 +177,10 @@ func (v *Vault) releaseFromShred(ctx context.Context, n *shredNote) (int, error)
 // RunShreds carries out what is due: shreddings whose waiting period is over, and
 // those, and cancellations, that were interrupted. It returns the receipts of what it
 // has done. A vault calls it every few minutes, unless Config.NoBackground; it may run
-// in several processes at once. Events have the actor and the reason of who asked for
-// the shredding.
+// in several processes at once. Events have the actor and the reason of ctx, none if the
+// vault calls it, and as ObjectID the ID of the shredding: who asked for that stands in
+// its receipt, on the store's word, and in the events of the keys that were disabled
+// then.
 //
 // Errors: ErrInvalidOption in a transaction of the application's; ErrNoStore;
 // ErrClosed; ErrEvent; the store's; ctx's. One that fails, or that can't be read,
@@ -210,7 +212,7 @@ func (v *Vault) runShreds(ctx context.Context) (done []ShredReceipt, err error) 
 		if ctx.Err() != nil {
 			return done, errors.Join(append(errs, context.Cause(ctx))...)
 		}
-		r, err := v.runShred(n.acting(ctx), n)
+		r, err := v.runShred(n.within(ctx), n)
 		if !r.Pending() {
 			done = append(done, r)
 		}

@@ -283,8 +283,11 @@ func (v *Vault) verifyTombstone(ctx context.Context, key ShreddedKey, match KeyC
 		return err
 	}
 	rec, err := v.cfg.Store.GetKey(ctx, key.KeyID)
+	if err == nil && belongs(rec, v.contexts(match, false)) != nil {
+		err = storage.ErrNotFound // whoever may ask about Match learns nothing of others' keys
+	}
 	if errors.Is(err, storage.ErrNotFound) {
-		return fmt.Errorf("%w: key %s has no tombstone", ErrReceipt, key.KeyID.Short())
+		return fmt.Errorf("%w: key %s has no tombstone of a context that contains Match", ErrReceipt, key.KeyID.Short())
 	}
 	if err != nil {
 		return fmt.Errorf("reading key %s: %w", key.KeyID.Short(), err)
@@ -292,8 +295,7 @@ func (v *Vault) verifyTombstone(ctx context.Context, key ShreddedKey, match KeyC
 	switch again := rec.Clone(); {
 	case tombstone(&again):
 		return fmt.Errorf("%w: key %s is %v, or has wrapped copies", ErrReceipt, key.KeyID.Short(), rec.State)
-	case rec.ContextHash != key.ContextHash, rec.Purpose != key.Purpose, rec.Version != key.Version,
-		belongs(rec, v.contexts(match, false)) != nil:
+	case rec.ContextHash != key.ContextHash, rec.Purpose != key.Purpose, rec.Version != key.Version:
 		return fmt.Errorf("%w: key %s is another than it says", ErrReceipt, key.KeyID.Short())
 	}
 	return nil
