@@ -29,7 +29,7 @@ const (
 	IndexComputed      EventName = "index.computed"      // a blind index was computed; as message.encrypted
 	DEKCreated         EventName = "dek.created"
 	DEKDecrypted       EventName = "dek.decrypted"
-	DEKRekeyed         EventName = "dek.rekeyed"
+	DEKRekeyed         EventName = "dek.rekeyed" // of the context that it is for now; the other gets dek.decrypted
 	KeyCreated         EventName = "key.created"
 	KeyRotated         EventName = "key.rotated"   // a new version was made; or Rotate failed
 	KeyRewrapped       EventName = "key.rewrapped" // Rewrap wrapped a key anew, or could not
@@ -55,7 +55,7 @@ type Event struct {
 	Context     KeyContext // only with Config.EventContext; not to be changed
 	KeyID       KeyID
 	Object      string // name
-	ObjectID    ID // also that of the shredding which a key was disabled, enabled or shredded for
+	ObjectID    ID     // also that of the shredding which a key was disabled, enabled or shredded for
 	VersionID   ID
 	KEK         string // URI, of kek.denied
 
