@@ -39,6 +39,7 @@ const (
 	KeyRetired         EventName = "key.retired" // RetireKeys: shredded, after its data moved to a newer one
 	KEKDenied          EventName = "kek.denied"
 	KEKVerified        EventName = "kek.verified"
+	AuditKeyTaken      EventName = "audit.key"     // AuditKey, AuditKeys: whoever has it can forge an audit log
 	AccessDenied       EventName = "access.denied" // an operation that makes no other event was denied
 )
 
