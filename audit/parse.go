@@ -207,12 +207,18 @@ func onceEach(b []byte) error {
 		case '"':
 			end := stringEnd(b, i)
 			if key := b[i+1 : end]; name {
-				if name = false; !plainName(key) || slices.ContainsFunc(seen, func(s []byte) bool { return bytes.Equal(s, key) }) {
-					return fmt.Errorf("%w: a member comes twice, or has a strange name", errNotALine)
+				if name = false; !plainName(key) {
+					return fmt.Errorf("%w: a member has a strange name", errNotALine)
 				}
 				seen = append(seen, key)
 			}
 			i = end
+		}
+	}
+	slices.SortFunc(seen, bytes.Compare) // a line may have very many
+	for i := 1; i < len(seen); i++ {
+		if bytes.Equal(seen[i-1], seen[i]) {
+			return fmt.Errorf("%w: a member comes twice", errNotALine)
 		}
 	}
 	return nil
