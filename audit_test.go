@@ -2,6 +2,7 @@ package vault_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -302,5 +303,41 @@ func TestAuditLogsShowNoSecret(t *testing.T) {
 		if !r.OK() {
 			t.Errorf("%+v", r.Findings)
 		}
+	}
+}
+
+// Whoever has the audit key can forge the log: that somebody took it stands in it, also
+// that the log did; and without a record of that nobody gets it.
+func TestTakingTheAuditKeyIsAnEvent(t *testing.T) {
+	l, path := openAudit(t, audit.Options{})
+	fail := false
+	v := vaulttest.New(t, func(c *vault.Config) {
+		c.FailClosed = true
+		c.OnEvent = func(ctx context.Context, e vault.Event) error {
+			if fail {
+				return errNo
+			}
+			return l.OnEvent(ctx, e)
+		}
+	})
+	_, err := v.AuditKeys(vault.WithActor(t.Context(), "early"))
+	wantErr(t, err, vault.ErrKeyNotFound)
+	if err := l.Start(vault.WithActor(t.Context(), "app"), v); err != nil {
+		t.Fatal(err)
+	}
+	keys := must(v.AuditKeys(vault.WithActor(t.Context(), "mallory")))(t)
+	fail = true
+	for _, err := range []error{second(v.AuditKey(t.Context())), second(v.AuditKeys(t.Context()))} {
+		wantErr(t, err, vault.ErrEvent)
+	}
+	var told []string
+	for _, rec := range records(t, path, audit.Filter{Event: vault.AuditKeyTaken}) {
+		told = append(told, rec.Actor+" "+rec.ErrorClass)
+		if rec.KeyID != keys[0].ID() && rec.ErrorClass == "" {
+			t.Errorf("%+v", rec)
+		}
+	}
+	if want := []string{"early key_not_found", "app ", "mallory "}; !slices.Equal(told, want) {
+		t.Errorf("%q, want %q", told, want)
 	}
 }

@@ -96,26 +96,53 @@ func (v *Vault) auditContext() (keyring.Context, error) {
 // default KEK. It isn't rotated by age. What is returned stays usable after Close, and
 // a revocation of the KEK doesn't reach it.
 //
+// It is an event, audit.key.
+//
 // Errors: ErrNoStore without a store; ErrClosed; those of the key (ErrKeyDisabled,
 // ErrKEKDenied, ErrKEKUnavailable, ErrKEKCorrupt, ErrPolicy); the context's; the
 // store's.
 func (v *Vault) AuditKey(ctx context.Context) (_ *AuditKey, err error) {
 	defer v.trace(&ctx, "audit_key", nil).end(&err)
+	keys, err := v.takeAuditKeys(ctx, v.activeAuditKey)
+	if err != nil {
+		return nil, err
+	}
+	return keys[0], nil
+}
+
+// takeAuditKeys decides, fetches, and makes the event: whoever takes the keys can forge
+// the log, and so that stands in it.
+func (v *Vault) takeAuditKeys(ctx context.Context, fetch func(context.Context, keyring.Context) ([]*AuditKey, error)) ([]*AuditKey, error) {
+	o := v.begin(ctx, AuditKeyTaken, keyring.Context{})
 	c, err := v.auditContext()
 	if err == nil {
 		err = v.ready(ctx)
 	}
+	if err == nil && v.cfg.Authorizer != nil {
+		err = v.decide(ctx, AccessRequest{Operation: OpAuditKey, All: true})
+	}
+	var keys []*AuditKey
 	if err == nil {
-		err = v.permit(ctx, AccessRequest{Operation: OpAuditKey, All: true})
+		keys, err = fetch(ctx, c)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("vault: audit key: %w", err)
+		err = fmt.Errorf("vault: audit key: %w", err)
+	} else {
+		o.key(keys[0].ID())
 	}
+	if err := o.end(err); err != nil {
+		return nil, err
+	}
+	return keys, nil
+}
+
+func (v *Vault) activeAuditKey(ctx context.Context, c keyring.Context) ([]*AuditKey, error) {
 	k, err := v.ring.Active(ctx, c, keyctx.PurposeAuthentication)
 	if err != nil {
-		return nil, fmt.Errorf("vault: audit key: %w", err)
+		return nil, err
 	}
-	return auditKey(k)
+	key, err := auditKey(k)
+	return []*AuditKey{key}, err
 }
 
 // auditKey derives the key, and lets go of the one that it is derived from.
@@ -123,7 +150,7 @@ func auditKey(k *keyring.Key) (*AuditKey, error) {
 	defer k.Release()
 	secret, err := k.AuditKey()
 	if err != nil {
-		return nil, fmt.Errorf("vault: audit key: %w", err)
+		return nil, err
 	}
 	defer clear(secret[:])
 	return NewAuditKey(k.ID(), secret), nil
@@ -134,22 +161,16 @@ func auditKey(k *keyring.Key) (*AuditKey, error) {
 // ErrKeyNotFound if there is none. Errors as of [Vault.AuditKey].
 func (v *Vault) AuditKeys(ctx context.Context) (_ []*AuditKey, err error) {
 	defer v.trace(&ctx, "audit_keys", nil).end(&err)
-	c, err := v.auditContext()
-	if err == nil {
-		err = v.ready(ctx)
-	}
-	if err == nil {
-		err = v.permit(ctx, AccessRequest{Operation: OpAuditKey, All: true})
-	}
-	if err != nil {
-		return nil, fmt.Errorf("vault: audit keys: %w", err)
-	}
+	return v.takeAuditKeys(ctx, v.allAuditKeys)
+}
+
+func (v *Vault) allAuditKeys(ctx context.Context, c keyring.Context) ([]*AuditKey, error) {
 	var keys []*AuditKey
 	q := storage.KeyQuery{Contexts: storage.ContextFilter{Hash: c.Hash}, Purpose: keyctx.PurposeAuthentication}
 	for {
 		page, err := v.cfg.Store.ListKeys(ctx, q)
 		if err != nil {
-			return nil, fmt.Errorf("vault: audit keys: %w", err)
+			return nil, err
 		}
 		for _, rec := range page.Keys {
 			k, err := v.ring.ByID(ctx, c, keyctx.PurposeAuthentication, rec.KeyID)
@@ -157,7 +178,7 @@ func (v *Vault) AuditKeys(ctx context.Context) (_ []*AuditKey, err error) {
 				continue
 			}
 			if err != nil {
-				return nil, fmt.Errorf("vault: audit keys: %w", err)
+				return nil, err
 			}
 			key, err := auditKey(k)
 			if err != nil {
@@ -170,7 +191,7 @@ func (v *Vault) AuditKeys(ctx context.Context) (_ []*AuditKey, err error) {
 		}
 	}
 	if len(keys) == 0 {
-		return nil, fmt.Errorf("vault: audit keys: %w: no audit log was ever started with this vault", ErrKeyNotFound)
+		return nil, fmt.Errorf("%w: no audit log was ever started with this vault", ErrKeyNotFound)
 	}
 	slices.Reverse(keys)
 	return keys, nil

@@ -69,7 +69,7 @@ var operationEvents = map[Operation]EventName{
 	OpDisable: KeyDisabled, OpEnable: KeyEnabled, OpShred: KeyShredded, OpVerifyKEK: KEKVerified,
 	OpCancelShred: KeyEnabled, OpRunShreds: KeyShredded,
 	OpPendingShreds: AccessDenied, OpShredReceipts: AccessDenied, OpVerifyShred: AccessDenied,
-	OpJobs: AccessDenied, OpForgetJob: AccessDenied, OpAuditKey: AccessDenied,
+	OpJobs: AccessDenied, OpForgetJob: AccessDenied, OpAuditKey: AuditKeyTaken,
 	OpCheck: AccessDenied,
 }
 

@@ -53,7 +53,8 @@ func (v *Vault) DecryptDataKey(ctx context.Context, kc KeyContext, sealed []byte
 
 // RekeyDataKey seals a data key of the context from anew for the context to, or
 // for the same one under its active key. The bytes it encrypts need not be
-// touched. What was sealed before still opens: rekeying revokes nothing.
+// touched. What was sealed before still opens: rekeying revokes nothing. For another
+// context it makes two events: dek.decrypted of from, and dek.rekeyed of to.
 func (v *Vault) RekeyDataKey(ctx context.Context, from KeyContext, sealed []byte, to KeyContext) ([]byte, error) {
 	source, err := v.context(from)
 	if err != nil {
@@ -112,9 +113,13 @@ func (v *Vault) rekeyDataKey(ctx context.Context, from keyring.Context, sealed [
 		return nil, err
 	}
 	o := v.begin(ctx, DEKRekeyed, to)
-	out, id, err := v.rekey(ctx, from, sealed, to)
-	if err != nil {
-		err = fmt.Errorf("vault: rekey data key: %w", err)
+	key, id, err := v.openToRekey(ctx, from, sealed, to)
+	defer clear(key)
+	var out []byte
+	if err == nil {
+		if out, id, err = v.seal(ctx, to, envelope.KindDataKey, len(key), nil, key, nil); err != nil {
+			err = fmt.Errorf("vault: rekey data key: %w", err)
+		}
 	}
 	o.key(id)
 	if err := o.end(err); err != nil {
@@ -123,13 +128,23 @@ func (v *Vault) rekeyDataKey(ctx context.Context, from keyring.Context, sealed [
 	return out, nil
 }
 
-func (v *Vault) rekey(ctx context.Context, from keyring.Context, sealed []byte, to keyring.Context) ([]byte, KeyID, error) {
+// openToRekey opens what is to be sealed for to. If that is another context, the one that
+// it leaves gets an event too: whoever asks who had its data keys must find this.
+func (v *Vault) openToRekey(ctx context.Context, from keyring.Context, sealed []byte, to keyring.Context) ([]byte, KeyID, error) {
+	o := op{v: v, ctx: ctx}
+	if from.Hash != to.Hash {
+		o = v.begin(ctx, DEKDecrypted, from)
+	}
 	key, id, err := v.open(ctx, from, envelope.KindDataKey, nil, sealed, nil)
 	if err != nil {
+		err = fmt.Errorf("vault: rekey data key: %w", err)
+	}
+	o.key(id)
+	if err := o.end(err); err != nil {
+		clear(key)
 		return nil, id, err
 	}
-	defer clear(key)
-	return v.seal(ctx, to, envelope.KindDataKey, len(key), nil, key, nil)
+	return key, id, nil
 }
 
 // permitRekey decides about both contexts: what comes out of one, and goes into the

@@ -77,10 +77,30 @@ func TestDataKeyEvents(t *testing.T) {
 	key := must(v.CreateDataKey(t.Context(), orgA))(t)
 	must(v.RekeyDataKey(t.Context(), orgA, key.Sealed, orgB))(t)
 	created, rekeyed := v.Events(vault.DEKCreated), v.Events(vault.DEKRekeyed)
-	if len(created) != 1 || len(rekeyed) != 1 || len(v.Events(vault.DEKDecrypted)) != 0 {
-		t.Fatalf("%v, %v", created, rekeyed)
+	if opened := v.Events(vault.DEKDecrypted); len(created) != 1 || len(rekeyed) != 1 || len(opened) != 1 || opened[0].ContextHash != created[0].ContextHash {
+		t.Fatalf("%v, %v, %v", created, opened, rekeyed)
 	}
 	if created[0].KeyID == rekeyed[0].KeyID || rekeyed[0].ContextHash != hashIn(t, orgB, "") {
 		t.Fatalf("%+v", rekeyed[0])
+	}
+}
+
+// "Who had this customer's data keys" is answered also for one that was rekeyed to
+// another context: without a record of that, there is no rekeying.
+func TestRekeyLeavesATraceInBothContexts(t *testing.T) {
+	r := new(recorder)
+	v := vaulttest.New(t, func(c *vault.Config) { c.OnEvent, c.FailClosed = r.on, true })
+	key := must(v.CreateDataKey(t.Context(), orgA))(t)
+	must(v.Encrypt(t.Context(), orgB, nil, nil))(t)
+	r.take()
+	must(v.RekeyDataKey(vault.WithActor(t.Context(), "mallory"), orgA, key.Sealed, orgB))(t)
+	events := r.take()
+	if len(events) != 2 || events[0].Name != vault.DEKDecrypted || events[0].ContextHash != hashIn(t, orgA, "") ||
+		events[1].Name != vault.DEKRekeyed || events[1].ContextHash != hashIn(t, orgB, "") || events[0].Actor != "mallory" {
+		t.Errorf("%+v", events)
+	}
+	must(v.RekeyDataKey(t.Context(), orgA, key.Sealed, orgA))(t)
+	if events := r.take(); len(events) != 1 || events[0].Name != vault.DEKRekeyed {
+		t.Errorf("within one context: %+v", events)
 	}
 }

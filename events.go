@@ -29,7 +29,7 @@ const (
 	IndexComputed      EventName = "index.computed"      // a blind index was computed; as message.encrypted
 	DEKCreated         EventName = "dek.created"
 	DEKDecrypted       EventName = "dek.decrypted"
-	DEKRekeyed         EventName = "dek.rekeyed"
+	DEKRekeyed         EventName = "dek.rekeyed" // of the context that it is for now; the other gets dek.decrypted
 	KeyCreated         EventName = "key.created"
 	KeyRotated         EventName = "key.rotated"   // a new version was made; or Rotate failed
 	KeyRewrapped       EventName = "key.rewrapped" // Rewrap wrapped a key anew, or could not
@@ -39,6 +39,7 @@ const (
 	KeyRetired         EventName = "key.retired" // RetireKeys: shredded, after its data moved to a newer one
 	KEKDenied          EventName = "kek.denied"
 	KEKVerified        EventName = "kek.verified"
+	AuditKeyTaken      EventName = "audit.key"     // AuditKey, AuditKeys: whoever has it can forge an audit log
 	AccessDenied       EventName = "access.denied" // an operation that makes no other event was denied
 )
 
@@ -55,7 +56,7 @@ type Event struct {
 	Context     KeyContext // only with Config.EventContext; not to be changed
 	KeyID       KeyID
 	Object      string // name
-	ObjectID    ID // also that of the shredding which a key was disabled, enabled or shredded for
+	ObjectID    ID     // also that of the shredding which a key was disabled, enabled or shredded for
 	VersionID   ID
 	KEK         string // URI, of kek.denied
 

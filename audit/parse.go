@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -192,7 +193,7 @@ func onceEach(b []byte) error {
 	if len(b) < 2 || b[0] != '{' || b[len(b)-1] != '}' {
 		return fmt.Errorf("%w: it is no JSON object", errNotALine)
 	}
-	seen := map[string]bool{}
+	var seen [][]byte
 	depth, name := 0, false
 	for i := 0; i < len(b); i++ {
 		switch b[i] {
@@ -206,12 +207,18 @@ func onceEach(b []byte) error {
 		case '"':
 			end := stringEnd(b, i)
 			if key := b[i+1 : end]; name {
-				if name = false; !plainName(key) || seen[string(key)] {
-					return fmt.Errorf("%w: a member comes twice, or has a strange name", errNotALine)
+				if name = false; !plainName(key) {
+					return fmt.Errorf("%w: a member has a strange name", errNotALine)
 				}
-				seen[string(key)] = true
+				seen = append(seen, key)
 			}
 			i = end
+		}
+	}
+	slices.SortFunc(seen, bytes.Compare) // a line may have very many
+	for i := 1; i < len(seen); i++ {
+		if bytes.Equal(seen[i-1], seen[i]) {
+			return fmt.Errorf("%w: a member comes twice", errNotALine)
 		}
 	}
 	return nil

@@ -431,3 +431,19 @@ func TestOnceEach(t *testing.T) {
 		}
 	}
 }
+
+// A line may be as long as a line can be, and full of names: the one that comes twice is
+// found, wherever it is, and none that doesn't.
+func TestOnceEachOfManyNames(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(`{"twice":0`)
+	for i := 0; b.Len() < maxLine-20; i++ {
+		fmt.Fprintf(&b, `,"%05x":0`, i)
+	}
+	if err := onceEach([]byte(b.String() + "}")); err != nil {
+		t.Error(err)
+	}
+	if err := onceEach([]byte(b.String() + `,"twice":0}`)); err == nil {
+		t.Error("taken")
+	}
+}

@@ -149,7 +149,7 @@ func TestContextIsToldOnDemand(t *testing.T) {
 		must(w.Encrypt(t.Context(), kc, []byte("x"), nil))(t)
 		must(w.Sweep(t.Context()))(t)
 		for _, s := range w.spans.GetSpans() {
-			hash, pair := value(s, "embedvault.context.hash"), value(s, "embedvault.context.organization_id")
+			hash, pair := value(s, "embedvault.context_hash"), value(s, "embedvault.context.organization_id")
 			about := s.Name == "embedvault.encrypt"
 			if (hash != "") != (asked.hash && about) || len(hash) > 16 {
 				t.Errorf("asked for %+v, %s has the hash %q", asked, s.Name, hash)
@@ -160,6 +160,19 @@ func TestContextIsToldOnDemand(t *testing.T) {
 		}
 		if _, metrics := exported(t, w); strings.Contains(metrics, kc["organization_id"]) || strings.Contains(metrics, "embedvault.context") {
 			t.Errorf("asked for %+v, the metrics tell of the key context", asked)
+		}
+	}
+}
+
+// No pair of a key context takes the place of its hash.
+func TestPairNamedHash(t *testing.T) {
+	w := newWorld(t, func(o *vaultotel.Options) { o.ContextHash, o.ContextPairs = true, true })
+	kc := vault.KeyContext{"organization_id": "org_01", "hash": "0badc0de", "_hash": "0badc0de", "context_hash": "0badc0de"}
+	must(w.Encrypt(t.Context(), kc, nil, nil))(t)
+	hash := must(kc.Hash())(t).Short()
+	for _, s := range w.spans.GetSpans() {
+		if s.Name == "embedvault.encrypt" && (value(s, "embedvault.context_hash") != hash || value(s, "embedvault.context.hash") != "0badc0de") {
+			t.Errorf("the hash is %q, the pair %q", value(s, "embedvault.context_hash"), value(s, "embedvault.context.hash"))
 		}
 	}
 }

@@ -21,7 +21,7 @@ const (
 	keyStoreCall  = attribute.Key("embedvault.store.call")
 	keyResult     = attribute.Key("embedvault.cache.result")
 	keyPart       = attribute.Key("embedvault.part")
-	keyHash       = attribute.Key("embedvault.context.hash")
+	keyHash       = attribute.Key("embedvault.context_hash")
 	keyErrorType  = attribute.Key("error.type")
 
 	pairPrefix = "embedvault.context."

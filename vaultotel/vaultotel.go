@@ -42,7 +42,7 @@ type Options struct {
 	MaxKEKs int
 
 	// ContextHash puts the first digits of the key context's hash on the spans of
-	// operations, as embedvault.context.hash, as they stand in errors. Who can guess
+	// operations, as embedvault.context_hash, as they stand in errors. Who can guess
 	// a key context can compute its hash.
 	ContextHash bool
 

@@ -202,10 +202,10 @@ func reportText(r *audit.Report) string {
 		b.WriteString("closed    no: it is in use, or its process was killed\n")
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintf(&b, "note      %s\n", n)
+		fmt.Fprintf(&b, "note      %s\n", oneLine(n))
 	}
 	for _, f := range r.Findings {
-		fmt.Fprintf(&b, "FINDING   %s\n", f)
+		fmt.Fprintf(&b, "FINDING   %s\n", oneLine(f))
 	}
 	if r.Omitted > 0 {
 		fmt.Fprintf(&b, "FINDING   and %d more\n", r.Omitted)
@@ -217,3 +217,6 @@ func reportText(r *audit.Report) string {
 	}
 	return b.String()
 }
+
+// oneLine is a finding as a line: whoever can name a file must not write another.
+func oneLine(f audit.Finding) string { return strings.ReplaceAll(f.String(), "\n", `\n`) }

@@ -6,8 +6,10 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/embedvault/vault"
@@ -19,7 +21,30 @@ func (a *app) print(v any, text string) error {
 		_, err := fmt.Fprintln(a.out, harmless(strings.TrimRight(text, "\n")))
 		return err
 	}
-	return json.NewEncoder(a.out).Encode(v)
+	return writeJSON(a.out, v)
+}
+
+// writeJSON writes a line of JSON, with escapes for what a terminal would take for a
+// command, or would show otherwise than it is.
+func writeJSON(w io.Writer, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	line := make([]byte, 0, len(text)+1)
+	for _, r := range string(text) {
+		switch {
+		case strconv.IsPrint(r):
+			line = utf8.AppendRune(line, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			line = fmt.Appendf(line, `\u%04x\u%04x`, high, low)
+		default:
+			line = fmt.Appendf(line, `\u%04x`, r)
+		}
+	}
+	_, err = w.Write(append(line, '\n'))
+	return err
 }
 
 // counts writes a report: its name and the numbers that are not zero.
@@ -87,17 +112,16 @@ func day(t time.Time) string {
 
 // lines writes one JSON object or one line of text for each item, as they come.
 type lines struct {
-	a    *app
-	json *json.Encoder
-	n    int
+	a *app
+	n int
 }
 
-func (a *app) lines() *lines { return &lines{a: a, json: json.NewEncoder(a.out)} }
+func (a *app) lines() *lines { return &lines{a: a} }
 
 func (l *lines) add(v any, header, text string) error {
 	l.n++
 	if l.a.flags.json {
-		return l.json.Encode(v)
+		return writeJSON(l.a.out, v)
 	}
 	if l.n == 1 && header != "" {
 		if _, err := io.WriteString(l.a.out, header+"\n"); err != nil {
