@@ -12,8 +12,19 @@ import (
 func (p *plugin) buildConflict(stmt *gorm.Statement, c *clause.Clause) bool {
 	on, ok := c.Expression.(clause.OnConflict)
 	m := p.modelOf(stmt)
-	if !ok || !m.encrypts() || stmt.Error != nil || on.DoNothing {
+	if !ok || stmt.Error != nil || on.DoNothing {
 		return stmt.Error == nil
+	}
+	for _, a := range on.DoUpdates {
+		if isExcluded(a, columnKey(a.Column.Name)) {
+			continue // the value to be inserted, which was looked at
+		}
+		if err := p.checkAssigned(stmt, m, "upsert", a.Column.Name, a.Value); err != nil {
+			return stmt.AddError(err) == nil
+		}
+	}
+	if !m.encrypts() {
+		return true
 	}
 	if m.err != nil {
 		return stmt.AddError(m.err) == nil

@@ -77,6 +77,9 @@ func (p *plugin) beforeQuery(db *gorm.DB) {
 	if db.Statement.SQL.Len() > 0 {
 		p.sealVars(db)
 	}
+	if p.checkJoins(db); db.Error != nil {
+		return
+	}
 	m := p.modelOf(db.Statement)
 	if !m.encrypts() || m.partly {
 		return
@@ -155,6 +158,7 @@ func rowType(v reflect.Value) reflect.Type {
 // afterQuery binds what was read, before preloads and hooks see it.
 func (p *plugin) afterQuery(db *gorm.DB) {
 	stmt := db.Statement
+	defer stmt.Settings.Delete(bucketSetting) // another statement may follow on the same *gorm.DB
 	if db.DryRun || stmt.Dest == nil || db.RowsAffected == 0 {
 		return
 	}

@@ -13,8 +13,16 @@ import (
 func (p *plugin) buildSet(stmt *gorm.Statement, c *clause.Clause) bool {
 	set, ok := c.Expression.(clause.Set)
 	m := p.modelOf(stmt)
-	if !ok || !m.encrypts() || stmt.Error != nil {
+	if !ok || stmt.Error != nil {
 		return stmt.Error == nil
+	}
+	for _, a := range set {
+		if err := p.checkAssigned(stmt, m, "update", a.Column.Name, a.Value); err != nil {
+			return stmt.AddError(err) == nil
+		}
+	}
+	if !m.encrypts() {
+		return true
 	}
 	if m.err != nil {
 		return stmt.AddError(m.err) == nil
