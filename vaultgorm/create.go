@@ -12,6 +12,7 @@ import (
 // beforeCreate refuses structs that can't be written.
 func (p *plugin) beforeCreate(db *gorm.DB) {
 	db.Statement.Settings.Delete(bucketSetting)
+	db.Statement.Settings.Delete(guardSetting)
 	if db.Error != nil {
 		return
 	}

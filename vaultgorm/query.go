@@ -17,6 +17,7 @@ const (
 	errorSetting  = "vault:open_error"
 	bucketSetting = "vault:buckets"
 	rowSetting    = "vault:row"
+	guardSetting  = "vault:guard"
 )
 
 // Eager makes a query open all fields that it reads, as [Plugin] with Eager does: a
@@ -191,6 +192,7 @@ func (p *plugin) openAll(db *gorm.DB) {
 // afterWrite binds what a write has read back by RETURNING.
 func (p *plugin) afterWrite(db *gorm.DB) {
 	db.Statement.Settings.Delete(rowSetting)
+	p.checkGuard(db)
 	if _, ok := db.Statement.Clauses["RETURNING"]; !ok || db.DryRun || db.Error != nil {
 		return
 	}

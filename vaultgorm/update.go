@@ -212,7 +212,7 @@ func (u *updater) build() (clause.Set, error) {
 			out = append(out, a)
 		}
 	}
-	restrict := false
+	restrict, writes := false, false
 	var last clause.Set
 	for _, f := range u.m.Fields {
 		at := slices.IndexFunc(out, func(a clause.Assignment) bool { return u.m.column(a.Column.Name) == f.Name })
@@ -225,7 +225,7 @@ func (u *updater) build() (clause.Set, error) {
 				return nil, err
 			}
 			last = append(last, assignments(f, indexes, true)...)
-			restrict = true
+			restrict, writes = true, true
 			continue
 		}
 		sealed, indexes, err := u.sealer.seal(f, u.row)
@@ -235,9 +235,13 @@ func (u *updater) build() (clause.Set, error) {
 		out[at].Value = sealed
 		last = append(last, assignments(f, indexes, false)...)
 		restrict = restrict || sealed != nil && !f.BindColumn
+		writes = writes || sealed != nil
 	}
 	if restrict && !u.ofOneRow() {
 		u.condition(u.key()...)
+	}
+	if writes {
+		u.owner = append(u.owner, u.owners()...)
 	}
 	u.condition(u.owner...)
 	return append(out, last...), nil
