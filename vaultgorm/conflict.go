@@ -111,7 +111,11 @@ func (u *upserter) assign(f *vault.ModelField, column vault.ModelColumn) clause.
 		if f.BindColumn {
 			break
 		}
-		e.SQL += " AND ? = VALUES(?)"
+		if u.m.isText(k) {
+			e.SQL += " AND " + mysqlSameBytes("VALUES(?)")
+		} else {
+			e.SQL += " AND ? = VALUES(?)"
+		}
 		e.Vars = append(e.Vars, clause.Column{Table: u.m.schema.Table, Name: k.Name}, clause.Column{Name: k.Name})
 	}
 	e.SQL += ", VALUES(?), (SELECT 'the row with this unique key is another one, or of another key context' UNION ALL SELECT ?))"

@@ -93,6 +93,7 @@ func (u *upserter) table() string {
 // guard makes an upsert pass over rows of other key contexts, for which it then fails.
 func (u *upserter) guard(on *clause.OnConflict, given map[string]bool) {
 	e := u.owners(given)
+	u.sameBytes(&e)
 	if u.mysql || e.SQL == "" {
 		return
 	}

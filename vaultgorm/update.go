@@ -240,6 +240,9 @@ func (u *updater) build() (clause.Set, error) {
 	if restrict && !u.ofOneRow() {
 		u.condition(u.key()...)
 	}
+	if restrict {
+		u.condition(u.sameBytes()...)
+	}
 	if writes {
 		u.owner = append(u.owner, u.owners()...)
 	}
