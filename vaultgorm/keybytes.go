@@ -55,3 +55,25 @@ func (u *upserter) sameBytes(e *clause.Expr) {
 		e.Vars = append(e.Vars, clause.Column{Table: u.table(), Name: k.Name}, clause.Column{Table: "excluded", Name: k.Name})
 	}
 }
+
+// checkUUID refuses textual keys that a column of type uuid gives back in another
+// spelling.
+func (s *sealer) checkUUID(f *vault.ModelField, row reflect.Value) error {
+	if f.BindColumn || s.name == "sqlite" {
+		return nil
+	}
+	for _, k := range s.m.Key {
+		if !strings.EqualFold(k.Type, "uuid") || !s.m.isText(k) {
+			continue
+		}
+		v := reflect.Indirect(fieldOf(row, k))
+		if v.IsValid() && v.String() != "" && !isPlainUUID(v.String()) {
+			return s.refuse(k.Name, ErrRowUnknown, "the column is a uuid and is read in lower case with hyphens: give it so")
+		}
+	}
+	return nil
+}
+
+func isPlainUUID(id string) bool {
+	return len(id) == 36 && id[8] == '-' && id[13] == '-' && id[18] == '-' && id[23] == '-' && strings.ToLower(id) == id
+}

@@ -6,6 +6,7 @@ import (
 	"gorm.io/gorm/clause"
 
 	"github.com/embedvault/vault"
+	"github.com/embedvault/vault/vaultgorm"
 )
 
 // noCase has a key that the database compares without regard to case.
@@ -46,5 +47,27 @@ func TestKeySpelledInAnotherWay(t *testing.T) {
 		var u noCase
 		ok(t, e.db.First(&u, "id = ?", "u1").Error)
 		opens(t, u.SSN, "mine")
+	})
+}
+
+type textUUID struct {
+	ID  string                  `gorm:"primaryKey;type:uuid"`
+	SSN vault.Encrypted[string] `gorm:"serializer:vault;type:bytes"`
+}
+
+// A uuid column gives back another spelling than it was given.
+func TestUUIDInUpperCase(t *testing.T) {
+	each(t, []any{&textUUID{}}, func(t *testing.T, e *env) {
+		for _, id := range []string{"0190B6A0-7C1E-7A3C-9F00-0123456789AB", "0190b6a07c1e7a3c9f000123456789ac", "0190b6a0-7c1e-7a3c-9f00-0123456789ad"} {
+			err := e.db.Create(&textUUID{ID: id, SSN: vault.Seal("x")}).Error
+			if e.e.name != "sqlite" && id[8:9]+id[4:8] != "-b6a0" {
+				is(t, err, vaultgorm.ErrRowUnknown)
+				continue
+			}
+			ok(t, err)
+			var u textUUID
+			ok(t, e.db.First(&u, "id = ?", id).Error)
+			opens(t, u.SSN, "x")
+		}
 	})
 }
