@@ -12,13 +12,24 @@ import (
 func (p *plugin) buildConflict(stmt *gorm.Statement, c *clause.Clause) bool {
 	on, ok := c.Expression.(clause.OnConflict)
 	m := p.modelOf(stmt)
-	if !ok || !m.encrypts() || stmt.Error != nil || on.DoNothing {
+	if !ok || stmt.Error != nil || on.DoNothing {
 		return stmt.Error == nil
+	}
+	for _, a := range on.DoUpdates {
+		if isExcluded(a, columnKey(a.Column.Name)) {
+			continue // the value to be inserted, which was looked at
+		}
+		if err := p.checkAssigned(stmt, m, "upsert", a.Column.Name, a.Value); err != nil {
+			return stmt.AddError(err) == nil
+		}
+	}
+	if !m.encrypts() {
+		return true
 	}
 	if m.err != nil {
 		return stmt.AddError(m.err) == nil
 	}
-	u := upserter{sealer: p.sealer(stmt, m, "upsert"), on: on, mysql: stmt.Name() == "mysql"}
+	u := upserter{sealer: p.sealer(stmt, m, "upsert"), stmt: stmt, on: on, mysql: stmt.Name() == "mysql"}
 	out, err := u.check()
 	if err != nil {
 		return stmt.AddError(err) == nil
@@ -30,14 +41,17 @@ func (p *plugin) buildConflict(stmt *gorm.Statement, c *clause.Clause) bool {
 // upserter goes through the assignments of an upsert.
 type upserter struct {
 	*sealer
+	stmt  *gorm.Statement
 	on    clause.OnConflict
-	mysql bool // every unique key is a target, whatever the statement says
+	given map[string]bool // what is updated
+	mysql bool            // every unique key is a target, whatever the statement says
 }
 
 func (u *upserter) check() (clause.OnConflict, error) {
 	out := u.on
 	out.DoUpdates = nil
-	given := map[string]bool{}
+	given, writes := map[string]bool{}, false
+	u.given = given
 	for _, a := range u.on.DoUpdates {
 		given[u.m.column(a.Column.Name)] = true
 	}
@@ -66,12 +80,16 @@ func (u *upserter) check() (clause.OnConflict, error) {
 		if !f.BindColumn && !u.mysql && !u.onKey() {
 			return out, u.refuse(name, ErrUpsertTarget, "make the conflict target the primary key, or leave the encrypted columns out of what is updated")
 		}
+		writes = true
 		out.DoUpdates = append(out.DoUpdates, u.assign(f, f.ModelColumn))
 		for _, ix := range f.Indexes {
 			out.DoUpdates = append(out.DoUpdates, u.assign(f, ix.Target))
 		}
 	}
 	out.DoNothing = len(out.DoUpdates) == 0
+	if writes {
+		u.guard(&out, given)
+	}
 	return out, nil
 }
 
@@ -80,19 +98,27 @@ func (u *upserter) check() (clause.OnConflict, error) {
 // the bytes are bound to: then the statement must fail.
 func (u *upserter) assign(f *vault.ModelField, column vault.ModelColumn) clause.Assignment {
 	own := clause.Column{Name: column.Name}
-	if !u.mysql || f.BindColumn {
+	owners := u.owners(u.given)
+	if !u.mysql || f.BindColumn && owners.SQL == "" {
 		return clause.Assignment{Column: own, Value: clause.Column{Table: "excluded", Name: column.Name}}
 	}
-	e := clause.Expr{SQL: "IF(", WithoutParentheses: true}
-	for i, k := range u.m.Key {
-		if i > 0 {
-			e.SQL += " AND "
-		}
-		e.SQL += "? = VALUES(?)"
-		key := clause.Column{Name: k.Name}
-		e.Vars = append(e.Vars, clause.Column{Table: u.m.schema.Table, Name: k.Name}, key)
+	e := clause.Expr{SQL: "IF(TRUE", WithoutParentheses: true}
+	if owners.SQL != "" {
+		e.SQL += " AND " + owners.SQL
+		e.Vars = append(e.Vars, owners.Vars...)
 	}
-	e.SQL += ", VALUES(?), (SELECT 'the row with this unique key is another one' UNION ALL SELECT ?))"
+	for _, k := range u.m.Key {
+		if f.BindColumn {
+			break
+		}
+		if u.m.isText(k) {
+			e.SQL += " AND " + mysqlSameBytes("VALUES(?)")
+		} else {
+			e.SQL += " AND ? = VALUES(?)"
+		}
+		e.Vars = append(e.Vars, clause.Column{Table: u.m.schema.Table, Name: k.Name}, clause.Column{Name: k.Name})
+	}
+	e.SQL += ", VALUES(?), (SELECT 'the row with this unique key is another one, or of another key context' UNION ALL SELECT ?))"
 	e.Vars = append(e.Vars, own, clause.Column{Table: u.m.schema.Table, Name: column.Name})
 	return clause.Assignment{Column: own, Value: e}
 }

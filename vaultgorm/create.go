@@ -11,6 +11,8 @@ import (
 
 // beforeCreate refuses structs that can't be written.
 func (p *plugin) beforeCreate(db *gorm.DB) {
+	db.Statement.Settings.Delete(bucketSetting)
+	db.Statement.Settings.Delete(guardSetting)
 	if db.Error != nil {
 		return
 	}
@@ -23,8 +25,14 @@ func (p *plugin) beforeCreate(db *gorm.DB) {
 func (p *plugin) buildValues(stmt *gorm.Statement, c *clause.Clause) bool {
 	values, ok := c.Expression.(clause.Values)
 	m := p.modelOf(stmt)
-	if !ok || !m.encrypts() || stmt.Error != nil {
+	if !ok || stmt.Error != nil {
 		return stmt.Error == nil
+	}
+	if err := p.checkValues(stmt, m, values); err != nil {
+		return stmt.AddError(err) == nil
+	}
+	if !m.encrypts() {
+		return true
 	}
 	if m.err != nil {
 		return stmt.AddError(m.err) == nil
@@ -36,6 +44,21 @@ func (p *plugin) buildValues(stmt *gorm.Statement, c *clause.Clause) bool {
 	}
 	c.Expression = sealed
 	return true
+}
+
+// checkValues refuses what other models of the table have encrypted.
+func (p *plugin) checkValues(stmt *gorm.Statement, m *model, values clause.Values) error {
+	if len(p.others(stmt, m)) == 0 {
+		return nil
+	}
+	for i, c := range values.Columns {
+		for _, row := range values.Values {
+			if err := p.checkAssigned(stmt, m, "create", c.Name, row[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // inserter seals the rows of an INSERT.

@@ -44,7 +44,11 @@
 //
 // A row doesn't change its tenant by an upsert or by an association: the columns that
 // the key context is from keep what the row has, unless all its encrypted columns are
-// written too.
+// written too. An update under another key context affects no row, and an upsert fails
+// with ErrOtherOwner; so it is with a key in another spelling, on MySQL and SQLite.
+//
+// Where db.Table(…) is more than a name with an alias, any column that has the name of
+// an encrypted one of any model is refused in writes.
 //
 // Dialects whose driver doesn't build its INSERT from GORM's clauses (sqlserver) fail
 // closed: nothing is stored. Tested are PostgreSQL, MariaDB and SQLite.

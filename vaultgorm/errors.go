@@ -26,6 +26,10 @@ var (
 	// was to change under fields that are bound to it.
 	ErrKeyChanged = errors.New("fields are bound to the column, and can't be read after it changes")
 
+	// ErrOtherOwner: an upsert was to write fields of one key context into a row that is
+	// there and belongs to another, or has its key in another spelling. Where that is so in an update, no row is affected.
+	ErrOtherOwner = errors.New("the row that is there belongs to another key context, or its key is spelled otherwise")
+
 	// ErrNoIndex: a field that was to be searched has no blind index of that kind.
 	ErrNoIndex = errors.New("the field has no such blind index")
 

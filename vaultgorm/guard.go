@@ -9,6 +9,7 @@ import (
 // beforeUpdate refuses what must not even reach the caller's model, into which GORM
 // puts the values of an update.
 func (p *plugin) beforeUpdate(db *gorm.DB) {
+	db.Statement.Settings.Delete(bucketSetting)
 	m := p.modelOf(db.Statement)
 	if db.Error != nil || !m.encrypts() {
 		return

@@ -44,20 +44,28 @@ func (p *plugin) model(db *gorm.DB, s *schema.Schema) *model {
 		return actual.(*model)
 	}
 	if m.err == nil && len(m.Fields) > 0 {
-		p.tables.LoadOrStore(columnKey(s.Table), m)
+		p.tables.add(m)
 	}
 	return m
 }
 
 // modelOf returns the model of a statement: that of its schema or, where it has none or
-// one without encrypted fields, of its table.
+// one without encrypted fields, of its table. Of several models of a table that is the
+// one with the most encrypted fields.
 func (p *plugin) modelOf(stmt *gorm.Statement) *model {
 	m := p.model(stmt.DB, stmt.Schema)
 	if m.encrypts() && !m.partly {
 		return m
 	}
-	if t, ok := p.tables.Load(columnKey(stmt.Table)); ok {
-		return t.(*model)
+	name, _ := p.tableOf(stmt)
+	var most *model
+	for _, t := range p.tables.named(name) {
+		if most == nil || len(t.Fields) > len(most.Fields) {
+			most = t
+		}
+	}
+	if most != nil {
+		return most
 	}
 	return m
 }

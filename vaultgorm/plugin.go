@@ -71,7 +71,7 @@ type plugin struct {
 	vault  *vault.Vault
 	eager  bool
 	models sync.Map // *schema.Schema → *model
-	tables sync.Map // table's name in the database → *model
+	tables tables
 }
 
 // Name and Initialize let the expressions of this package find it among the plugins.
@@ -99,12 +99,13 @@ func (p *plugin) register(db *gorm.DB) error {
 		cb.Create().After("gorm:create").Before("gorm:save_after_associations").Register("vault:after_create", p.afterWrite),
 		cb.Update().After("gorm:save_before_associations").Before("gorm:update").Register("vault:before_update", p.beforeUpdate),
 		cb.Update().After("gorm:update").Before("gorm:save_after_associations").Register("vault:after_update", p.afterWrite),
+		cb.Delete().Before("gorm:delete").Register("vault:before_delete", p.beforeDelete),
 		cb.Delete().After("gorm:delete").Before("gorm:after_delete").Register("vault:after_delete", p.afterWrite),
 		cb.Query().Before("gorm:query").Register("vault:before_query", p.beforeQuery),
 		cb.Query().After("gorm:query").Before("gorm:preload").Register("vault:after_query", p.afterQuery),
 		cb.Query().After("gorm:preload").Before("gorm:after_query").Register("vault:open", p.openAll),
-		cb.Row().Before("gorm:row").Register("vault:before_row", p.sealVars),
-		cb.Raw().Before("gorm:raw").Register("vault:before_raw", p.sealVars),
+		cb.Row().Before("gorm:row").Register("vault:before_row", p.beforeRow),
+		cb.Raw().Before("gorm:raw").Register("vault:before_raw", p.beforeRow),
 	} {
 		if err != nil {
 			return err

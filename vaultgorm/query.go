@@ -17,6 +17,7 @@ const (
 	errorSetting  = "vault:open_error"
 	bucketSetting = "vault:buckets"
 	rowSetting    = "vault:row"
+	guardSetting  = "vault:guard"
 )
 
 // Eager makes a query open all fields that it reads, as [Plugin] with Eager does: a
@@ -76,6 +77,9 @@ func (p *plugin) beforeQuery(db *gorm.DB) {
 	}
 	if db.Statement.SQL.Len() > 0 {
 		p.sealVars(db)
+	}
+	if p.checkJoins(db); db.Error != nil {
+		return
 	}
 	m := p.modelOf(db.Statement)
 	if !m.encrypts() || m.partly {
@@ -155,6 +159,7 @@ func rowType(v reflect.Value) reflect.Type {
 // afterQuery binds what was read, before preloads and hooks see it.
 func (p *plugin) afterQuery(db *gorm.DB) {
 	stmt := db.Statement
+	defer stmt.Settings.Delete(bucketSetting) // another statement may follow on the same *gorm.DB
 	if db.DryRun || stmt.Dest == nil || db.RowsAffected == 0 {
 		return
 	}
@@ -187,6 +192,7 @@ func (p *plugin) openAll(db *gorm.DB) {
 // afterWrite binds what a write has read back by RETURNING.
 func (p *plugin) afterWrite(db *gorm.DB) {
 	db.Statement.Settings.Delete(rowSetting)
+	p.checkGuard(db)
 	if _, ok := db.Statement.Clauses["RETURNING"]; !ok || db.DryRun || db.Error != nil {
 		return
 	}

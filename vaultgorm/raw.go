@@ -49,3 +49,16 @@ func boxOf(v any) vault.FieldBox {
 	own.Elem().Set(reflect.ValueOf(v))
 	return own.Interface().(vault.FieldBox)
 }
+
+// beforeRow is for Row and Rows, which nothing filters.
+func (p *plugin) beforeRow(db *gorm.DB) {
+	db.Statement.Settings.Delete(bucketSetting)
+	p.sealVars(db)
+	if db.Error == nil {
+		p.checkJoins(db)
+	}
+}
+
+// beforeDelete forgets what an earlier query of the same *gorm.DB left, so that a
+// bucketed index is refused.
+func (p *plugin) beforeDelete(db *gorm.DB) { db.Statement.Settings.Delete(bucketSetting) }

@@ -18,10 +18,11 @@ type sealer struct {
 	vault *vault.Vault
 	m     *model
 	op    string
+	name  string // of the dialect
 }
 
 func (p *plugin) sealer(stmt *gorm.Statement, m *model, op string) *sealer {
-	return &sealer{ctx: stmt.Context, vault: p.vault, m: m, op: op}
+	return &sealer{ctx: stmt.Context, vault: p.vault, m: m, op: op, name: stmt.Name()}
 }
 
 func (s *sealer) refuse(column string, class error, fix string) error {
@@ -35,6 +36,9 @@ func (s *sealer) seal(f *vault.ModelField, row reflect.Value) (sealed any, index
 	indexes = make([]any, len(f.Indexes))
 	if box == nil || box.FieldState() == vault.FieldNull {
 		return nil, indexes, nil
+	}
+	if err := s.checkUUID(f, row); err != nil {
+		return nil, nil, err
 	}
 	binding, err := s.m.Binding(s.vault, f, row)
 	if err != nil {

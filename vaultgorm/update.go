@@ -13,8 +13,16 @@ import (
 func (p *plugin) buildSet(stmt *gorm.Statement, c *clause.Clause) bool {
 	set, ok := c.Expression.(clause.Set)
 	m := p.modelOf(stmt)
-	if !ok || !m.encrypts() || stmt.Error != nil {
+	if !ok || stmt.Error != nil {
 		return stmt.Error == nil
+	}
+	for _, a := range set {
+		if err := p.checkAssigned(stmt, m, "update", a.Column.Name, a.Value); err != nil {
+			return stmt.AddError(err) == nil
+		}
+	}
+	if !m.encrypts() {
+		return true
 	}
 	if m.err != nil {
 		return stmt.AddError(m.err) == nil
@@ -204,7 +212,7 @@ func (u *updater) build() (clause.Set, error) {
 			out = append(out, a)
 		}
 	}
-	restrict := false
+	restrict, writes := false, false
 	var last clause.Set
 	for _, f := range u.m.Fields {
 		at := slices.IndexFunc(out, func(a clause.Assignment) bool { return u.m.column(a.Column.Name) == f.Name })
@@ -217,7 +225,7 @@ func (u *updater) build() (clause.Set, error) {
 				return nil, err
 			}
 			last = append(last, assignments(f, indexes, true)...)
-			restrict = true
+			restrict, writes = true, true
 			continue
 		}
 		sealed, indexes, err := u.sealer.seal(f, u.row)
@@ -227,9 +235,16 @@ func (u *updater) build() (clause.Set, error) {
 		out[at].Value = sealed
 		last = append(last, assignments(f, indexes, false)...)
 		restrict = restrict || sealed != nil && !f.BindColumn
+		writes = writes || sealed != nil
 	}
 	if restrict && !u.ofOneRow() {
 		u.condition(u.key()...)
+	}
+	if restrict {
+		u.condition(u.sameBytes()...)
+	}
+	if writes {
+		u.owner = append(u.owner, u.owners()...)
 	}
 	u.condition(u.owner...)
 	return append(out, last...), nil

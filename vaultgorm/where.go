@@ -3,7 +3,6 @@ package vaultgorm
 import (
 	"database/sql/driver"
 	"reflect"
-	"strings"
 
 	"github.com/embedvault/vault"
 	"gorm.io/gorm"
@@ -15,12 +14,11 @@ import (
 // caller's aren't looked into.
 func (p *plugin) buildWhere(stmt *gorm.Statement, c *clause.Clause) bool {
 	where, ok := c.Expression.(clause.Where)
-	m := p.modelOf(stmt)
-	if !ok || !m.encrypts() || m.err != nil {
+	if !ok {
 		return true
 	}
-	s := p.sealer(stmt, m, "query")
-	if err := s.checkConditions(stmt, where.Exprs); err != nil {
+	s := checker{p: p, stmt: stmt, own: p.modelOf(stmt), table: stmt.Table}
+	if err := s.checkConditions(where.Exprs); err != nil {
 		_ = stmt.AddError(err)
 		c.Expression = clause.Where{Exprs: []clause.Expression{failing{err}}}
 	}
@@ -42,34 +40,34 @@ type failingArg struct{ err func() error }
 // Value fails.
 func (f failingArg) Value() (driver.Value, error) { return []byte{}, f.err() }
 
-func (s *sealer) checkConditions(stmt *gorm.Statement, exprs []clause.Expression) error {
+func (s *checker) checkConditions(exprs []clause.Expression) error {
 	for _, e := range exprs {
 		var err error
 		switch e := e.(type) {
 		case clause.AndConditions:
-			err = s.checkConditions(stmt, e.Exprs)
+			err = s.checkConditions(e.Exprs)
 		case clause.OrConditions:
-			err = s.checkConditions(stmt, e.Exprs)
+			err = s.checkConditions(e.Exprs)
 		case clause.NotConditions:
-			err = s.checkConditions(stmt, e.Exprs)
+			err = s.checkConditions(e.Exprs)
 		case group:
-			err = s.checkConditions(stmt, e.where.Exprs)
+			err = s.checkConditions(e.where.Exprs)
 		case clause.Eq:
-			err = s.checkCondition(stmt, e.Column, e.Value)
+			err = s.checkCondition(e.Column, e.Value)
 		case clause.Neq:
-			err = s.checkCondition(stmt, e.Column, e.Value)
+			err = s.checkCondition(e.Column, e.Value)
 		case clause.IN:
-			err = s.checkCondition(stmt, e.Column, e.Values...)
+			err = s.checkCondition(e.Column, e.Values...)
 		case clause.Like:
-			err = s.checkCondition(stmt, e.Column, e.Value)
+			err = s.checkCondition(e.Column, e.Value)
 		case clause.Gt:
-			err = s.checkCondition(stmt, e.Column, e.Value)
+			err = s.checkCondition(e.Column, e.Value)
 		case clause.Gte:
-			err = s.checkCondition(stmt, e.Column, e.Value)
+			err = s.checkCondition(e.Column, e.Value)
 		case clause.Lt:
-			err = s.checkCondition(stmt, e.Column, e.Value)
+			err = s.checkCondition(e.Column, e.Value)
 		case clause.Lte:
-			err = s.checkCondition(stmt, e.Column, e.Value)
+			err = s.checkCondition(e.Column, e.Value)
 		}
 		if err != nil {
 			return err
@@ -79,14 +77,14 @@ func (s *sealer) checkConditions(stmt *gorm.Statement, exprs []clause.Expression
 }
 
 // checkCondition allows NULL and sealed bytes: which row has this very ciphertext.
-func (s *sealer) checkCondition(stmt *gorm.Statement, column any, values ...any) error {
-	f := s.encrypted(stmt, column)
-	if f == nil {
-		return nil
-	}
+func (s *checker) checkCondition(column any, values ...any) error {
 	for _, v := range values {
-		if !mayCompare(v) {
-			return s.refuse(f.Name, ErrCondition, "search with vaultgorm.Eq, by the column's blind index")
+		if mayCompare(v) {
+			continue
+		}
+		if m, f := s.encrypted(column); f != nil {
+			return &Error{Op: "query", Table: m.Table, Column: f.Name, Err: ErrCondition,
+				Fix: "search with vaultgorm.Eq, by the column's blind index"}
 		}
 	}
 	return nil
@@ -107,23 +105,4 @@ func mayCompare(v any) bool {
 		return err == nil
 	}
 	return false
-}
-
-// encrypted returns the encrypted field of the statement's own table that a condition
-// is about, if it is about one.
-func (s *sealer) encrypted(stmt *gorm.Statement, column any) *vault.ModelField {
-	table, name := "", ""
-	switch c := column.(type) {
-	case string:
-		name = c
-	case clause.Column:
-		table, name = c.Table, c.Name
-	}
-	if i := strings.LastIndexByte(name, '.'); i >= 0 && table == "" {
-		table = columnKey(name[:i])
-	}
-	if table != "" && table != clause.CurrentTable && columnKey(table) != columnKey(stmt.Table) {
-		return nil
-	}
-	return s.m.fields[s.m.column(name)]
 }
