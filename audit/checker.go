@@ -14,11 +14,12 @@ const maxNotes = 1000
 // checker follows a log line by line. It holds no more than a few lines' worth of
 // memory, however long the log is.
 type checker struct {
-	keys  []*vault.AuditKey
-	head  *vault.AuditHead
-	limit int  // of findings
-	tail  bool // the first file need not be the first part
-	light bool // events are taken as they are: to find the end of one's own file
+	keys   []*vault.AuditKey
+	head   *vault.AuditHead
+	limit  int  // of findings
+	tail   bool // the first file need not be the first part
+	oneKey bool // checkpoints of other keys are not checked
+	light  bool // events are taken as they are: to find the end of one's own file
 
 	report   Report
 	state           // after the last line that has its place

@@ -12,6 +12,9 @@ import (
 func (c *checker) checkpoint(l line, prev [32]byte) {
 	if len(c.keys) > 0 {
 		key := c.key(l.keyID)
+		if key == nil && c.oneKey {
+			return
+		}
 		if key == nil {
 			c.here(UnknownKey, l.seq, "the checkpoint was made with key %s, which was not given", l.keyID.Short())
 			return

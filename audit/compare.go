@@ -17,12 +17,12 @@ import (
 const maxCut = 1 << 40
 
 // compare compares the log as it was when it was opened with a head, and checks the
-// checkpoints of the open file. What doesn't fit is noted in the log, for everyone to
+// checkpoints of the open file that were made with this key. What doesn't fit is noted in the log, for everyone to
 // see who reads it.
 //
 // The line of the head must be there: nothing is covered by a new checkpoint, and put in
 // the place of the head in the store, that doesn't go on from it.
-func (w *writer) compare(head vault.AuditHead, keys []*vault.AuditKey) (not, err error) {
+func (w *writer) compare(head vault.AuditHead, key *vault.AuditKey) (not, err error) {
 	if head.Log != w.log { // none is kept
 		head = vault.AuditHead{}
 	}
@@ -36,7 +36,7 @@ func (w *writer) compare(head vault.AuditHead, keys []*vault.AuditKey) (not, err
 		not = fmt.Errorf("%w: records %d to %d are missing at its end", ErrHead, w.opened+1, head.Seq)
 		return not, w.commit(l)
 	}
-	wrong, err := w.rewritten(head, keys)
+	wrong, err := w.rewritten(head, key)
 	if err != nil || wrong == "" {
 		return nil, err
 	}
@@ -48,8 +48,8 @@ func (w *writer) compare(head vault.AuditHead, keys []*vault.AuditKey) (not, err
 // if nothing is. It reads the file that is open and locked, and not what its path names
 // by now; of earlier parts, which the open file's first line is chained to, only as many
 // as there are until the head.
-func (w *writer) rewritten(head vault.AuditHead, keys []*vault.AuditKey) (wrong string, err error) {
-	c, err := check(io.NewSectionReader(w.at, 0, math.MaxInt64), w.path, head, keys)
+func (w *writer) rewritten(head vault.AuditHead, key *vault.AuditKey) (wrong string, err error) {
+	c, err := check(io.NewSectionReader(w.at, 0, math.MaxInt64), w.path, head, key)
 	if err != nil {
 		return "", err
 	}
@@ -67,7 +67,7 @@ func (w *writer) rewritten(head vault.AuditHead, keys []*vault.AuditKey) (wrong 
 		if err != nil {
 			return "", err
 		}
-		earlier, err := check(f, f.Name(), head, keys)
+		earlier, err := check(f, f.Name(), head, key)
 		if err = errors.Join(err, f.Close()); err != nil {
 			return "", err
 		}
@@ -86,8 +86,8 @@ func (w *writer) rewritten(head vault.AuditHead, keys []*vault.AuditKey) (wrong 
 }
 
 // check reads a file of one's own with all that there is to check it.
-func check(r io.Reader, name string, head vault.AuditHead, keys []*vault.AuditKey) (*checker, error) {
-	c := &checker{limit: 1, tail: true, light: true, keys: keys}
+func check(r io.Reader, name string, head vault.AuditHead, key *vault.AuditKey) (*checker, error) {
+	c := &checker{limit: 1, tail: true, light: true, keys: []*vault.AuditKey{key}, oneKey: true}
 	if head.Seq > 0 {
 		c.head = &head
 	}

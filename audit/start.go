@@ -46,17 +46,9 @@ func (l *Log) Start(ctx context.Context, k Keeper) error {
 	case err != nil:
 		return fmt.Errorf("audit: start: %w", err)
 	}
-	keys := []*vault.AuditKey{key}
-	if all, ok := k.(interface {
-		AuditKeys(ctx context.Context) ([]*vault.AuditKey, error)
-	}); ok {
-		if keys, err = all.AuditKeys(ctx); err != nil {
-			return fmt.Errorf("audit: start: %w", err)
-		}
-	}
 	err = l.do(func() error {
 		if l.w.key == nil {
-			not, err := l.w.compare(head, keys)
+			not, err := l.w.compare(head, key)
 			if err != nil {
 				return err
 			}
