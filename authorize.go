@@ -15,12 +15,13 @@ type Authorizer interface {
 	// Authorize returns nil if the operation is allowed. Any error denies it, also one
 	// that means that it could not decide (the policy engine is down): the call then
 	// fails with an error that matches both [ErrAccessDenied] and this one, whose text
-	// stands in the call's error and in its event. So it must name a rule or a cause,
+	// stands in the call's error and in its event, up to 1024 bytes of it. So it must name a rule or a cause,
 	// and no value of a key context, no label and no attribute.
 	//
 	// It must be safe for concurrent use, must return when ctx ends, and must not call
-	// the vault that asks it: such a call is denied. A panic is a denial. ctx has all
-	// values of the call's, and ends after Config.AuthorizerTimeout, or when the vault
+	// the vault that asks it: such a call is denied, at once if it has ctx or one made of
+	// it, and with another once ten thousand decisions are under way. A panic is a denial.
+	// ctx has all values of the call's, and ends after Config.AuthorizerTimeout, or when the vault
 	// is closed; an answer that comes after that doesn't count, whatever it is. What
 	// ignores ctx stays behind as a goroutine; when a thousand have, whatever else is
 	// asked is denied until some of them end.

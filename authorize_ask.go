@@ -15,7 +15,12 @@ import (
 // its ctx, before nothing more is asked.
 const maxHanging = 1000
 
+// maxAsking is how many decisions may be under way: more than any program has, unless
+// the authorizer calls the vault that asks it, without the ctx that it was given.
+const maxAsking = 10_000
+
 var (
+	errAsking       = fmt.Errorf("more than %d decisions are under way; the authorizer must not call the vault that asks it", maxAsking)
 	errActorChanged = errors.New("the actor's name has control characters, is not UTF-8, or is longer than 256 bytes; give it another")
 	errAskedWithin  = errors.New("the authorizer called the vault that asked it")
 	errHanging      = errors.New("too many earlier decisions still hang; the authorizer must return when its ctx ends")
@@ -32,10 +37,10 @@ func (v *Vault) decide(ctx context.Context, r AccessRequest) error {
 		return ErrClosed
 	}
 	err := v.ask(ctx, r.ownCopies(ctx))
-	switch {
-	case err == nil:
+	switch err { //nolint:errorlint // the very value: not what the authorizer returns, however deep it is
+	case nil:
 		return nil
-	case errors.Is(err, errClosedMeanwhile):
+	case errClosedMeanwhile:
 		return ErrClosed
 	}
 	v.denied.Add(1)
@@ -69,6 +74,11 @@ func (v *Vault) answer(ctx context.Context, r AccessRequest) (err error) {
 			err = fmt.Errorf("the authorizer failed: panic of type %T", p)
 		}
 	}()
+	defer v.asking.Add(-1)
+	if v.asking.Add(1) > maxAsking {
+		v.undecided.Add(1)
+		return errAsking
+	}
 	if err := v.cfg.Authorizer.Authorize(ctx, r); err != nil {
 		return newDenial(err)
 	}

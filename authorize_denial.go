@@ -1,6 +1,12 @@
 package vault
 
-import "errors"
+import (
+	"errors"
+	"strings"
+)
+
+// maxDenial is how many bytes of an authorizer's text are kept.
+const maxDenial = 1024
 
 // denial is an authorizer's error as it stands in the call's. It matches what that error
 // matches and has its text, but none of its methods can panic out of a call of the
@@ -15,6 +21,9 @@ func newDenial(err error) (d *denial) {
 	d = &denial{err: err, text: "the authorizer denied it, and its error's text panics"}
 	defer func() { _ = recover() }() // the value may be a secret
 	d.text = err.Error()
+	if len(d.text) > maxDenial {
+		d.text = strings.ToValidUTF8(d.text[:maxDenial], "") + "…"
+	}
 	return d
 }
 

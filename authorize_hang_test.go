@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/embedvault/vault"
 	"github.com/embedvault/vault/storage"
@@ -97,6 +98,17 @@ func TestAuthorizersErrorPanics(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A long text is cut: it stands in every error and event.
+func TestAuthorizersLongText(t *testing.T) {
+	both(t, func(context.Context, vault.AccessRequest) error { return errors.New(strings.Repeat("ü", 1<<20)) }, func(t *testing.T, v *vaulttest.Vault) {
+		err := second(v.Encrypt(t.Context(), orgA, nil, nil))
+		wantClass(t, err, "ErrAccessDenied")
+		if n := len(err.Error()); n > 1200 || !utf8.ValidString(err.Error()) {
+			t.Errorf("%d bytes", n)
+		}
+	})
 }
 
 // What could not decide denies: the error is also its own.
@@ -254,6 +266,29 @@ func TestAuthorizerCallsTheVault(t *testing.T) {
 		if depth != 1 {
 			t.Errorf("it was asked %d times", depth)
 		}
+	}
+}
+
+// One that does so with a ctx of its own, which nobody can tell from another caller's,
+// comes to an end, before the stack does or the memory.
+func TestAuthorizerCallsTheVaultWithItsOwnCtx(t *testing.T) {
+	var v *vaulttest.Vault
+	var depth, deepest atomic.Int64
+	f := func(context.Context, vault.AccessRequest) error {
+		if n := depth.Add(1); n > deepest.Load() {
+			deepest.Store(n)
+		}
+		defer depth.Add(-1)
+		_, err := v.Describe(context.Background(), orgA, "grants")
+		return err
+	}
+	v = vaulttest.New(t, func(c *vault.Config) { c.Authorizer = atOnce(f) })
+	wantClass(t, second(v.Encrypt(t.Context(), orgA, nil, nil)), "ErrAccessDenied")
+	if n := deepest.Load(); n != 10_000 {
+		t.Errorf("it was asked within itself %d times", n)
+	}
+	if n := v.Stats().Undecided; n != 1 {
+		t.Errorf("%d undecided", n)
 	}
 }
 

@@ -59,6 +59,7 @@ type Vault struct {
 	// Of Config.Authorizer.
 	asksAtOnce bool // it is an ImmediateAuthorizer
 	hanging    atomic.Int64
+	asking     atomic.Int64
 	denied     atomic.Uint64
 	undecided  atomic.Uint64
 }
