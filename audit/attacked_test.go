@@ -578,3 +578,30 @@ func TestStoreThatPanics(t *testing.T) {
 		t.Errorf("the process went down: %v: %s", err, line)
 	}
 }
+
+// The real lines are shown to Start in the very file that is open, and taken away again.
+func TestRealLinesShownInPlace(t *testing.T) {
+	k := newKeeper()
+	path, lines, id := whole(t, k, 21, Options{Every: 10})
+	forged := append([]string{}, lines...)
+	for i := range forged {
+		if forged[i] = strings.Replace(forged[i], "user-4", "nobody", 1); strings.Contains(forged[i], `"type":"checkpoint"`) {
+			forged[i] = lines[2]
+		}
+	}
+	forged = rechain(forged)
+	writeLines(t, path, forged)
+	l := open(t, path, Options{})
+	behind := readLines(t, path)[len(forged):]
+	writeLines(t, path, lines)
+	err := l.Start(t.Context(), k)
+	behind = append(behind, readLines(t, path)[len(lines):]...)
+	writeLines(t, path, append(forged, behind...))
+	closeLog(t, l)
+	opts := withKey()
+	opts.Head = k.head(id)
+	r := verify(t, opts, path)
+	if !errors.Is(err, ErrHead) {
+		t.Errorf("Start: %v; Verify finds %v", err, r.Findings)
+	}
+}

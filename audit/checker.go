@@ -27,6 +27,9 @@ type checker struct {
 	blind    uint64 // unreadable lines since: the last hash says nothing of the next prev
 	skip     bool   // the rest of this file: it is another log's
 	headSeen bool
+	mark     uint64 // a line whose hash is wanted
+	markSeen bool
+	markHash [32]byte
 	before   [32]byte // the hash that the first line of all has of the one before
 	macSeen  bool     // a checkpoint with a right MAC was seen
 	over     *Finding // too many lines without a checkpoint, unless one follows
@@ -225,6 +228,9 @@ func (c *checker) accept(l line, b []byte, hash [32]byte) {
 	}
 	if c.unchecked > MaxUnchecked && c.macSeen && c.over == nil {
 		c.over = &Finding{File: c.file, Line: c.lineNo, Seq: l.seq}
+	}
+	if c.seq == c.mark && c.mark > 0 {
+		c.markSeen, c.markHash = true, hash
 	}
 	c.compareHead()
 }

@@ -49,45 +49,50 @@ func (w *writer) compare(head vault.AuditHead, key *vault.AuditKey) (not, err er
 // by now; of earlier parts, which the open file's first line is chained to, only as many
 // as there are until the head.
 func (w *writer) rewritten(head vault.AuditHead, key *vault.AuditKey) (wrong string, err error) {
-	c, err := check(io.NewSectionReader(w.at, 0, math.MaxInt64), w.path, head, key)
+	c, err := w.check(io.NewSectionReader(w.at, 0, math.MaxInt64), w.path, head, key)
 	if err != nil {
 		return "", err
 	}
-	if bad := c.wrong(); bad != "" {
-		return bad, nil
-	}
-	if head.Seq == 0 || c.headSeen {
-		return "", nil
-	}
-	for part, first := w.part, c; part > 1 && head.Seq < first.report.First; part-- {
-		f, err := os.Open(partName(w.path, part-1))
-		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Sprintf("the part with record %d is not beside the log: put %s back", head.Seq, partName(w.path, part-1)), nil
+	fresh := w.openedHash == [32]byte{}
+	headSeen, endSeen := head.Seq == 0, fresh
+	for part, later := w.part, (*checker)(nil); ; part, later = part-1, c {
+		if later != nil {
+			name := partName(w.path, part)
+			f, err := os.Open(name)
+			if errors.Is(err, fs.ErrNotExist) {
+				return fmt.Sprintf("the part before record %d is not beside the log: put %s back", later.report.First, name), nil
+			}
+			if err != nil {
+				return "", err
+			}
+			c, err = w.check(f, name, head, key)
+			if err = errors.Join(err, f.Close()); err != nil {
+				return "", err
+			}
+			if c.hash != later.before || c.seq+1 != later.report.First {
+				return fmt.Sprintf("%s is not the part before", name), nil
+			}
 		}
-		if err != nil {
-			return "", err
+		for _, f := range c.report.Findings {
+			return f.String(), nil
 		}
-		earlier, err := check(f, f.Name(), head, key)
-		if err = errors.Join(err, f.Close()); err != nil {
-			return "", err
+		// What is read now must be what was read when the log was opened.
+		if c.markSeen && !fresh && c.markHash != w.openedHash {
+			return fmt.Sprintf("record %d is another than when the log was opened", w.opened), nil
 		}
-		if bad := earlier.wrong(); bad != "" {
-			return bad, nil
-		}
-		if earlier.hash != first.before || earlier.seq+1 != first.report.First {
-			return fmt.Sprintf("%s is not the part before", f.Name()), nil
-		}
-		if earlier.headSeen {
+		headSeen, endSeen = headSeen || c.headSeen, endSeen || c.markSeen
+		switch {
+		case headSeen && endSeen:
 			return "", nil
+		case part <= 1 || !headSeen && head.Seq >= c.report.First || headSeen && w.opened >= c.report.First:
+			return fmt.Sprintf("it has no record %d of the one in the store", head.Seq), nil
 		}
-		first = earlier
 	}
-	return fmt.Sprintf("it has no record %d of the one in the store", head.Seq), nil
 }
 
 // check reads a file of one's own with all that there is to check it.
-func check(r io.Reader, name string, head vault.AuditHead, key *vault.AuditKey) (*checker, error) {
-	c := &checker{limit: 1, tail: true, light: true, keys: []*vault.AuditKey{key}, oneKey: true}
+func (w *writer) check(r io.Reader, name string, head vault.AuditHead, key *vault.AuditKey) (*checker, error) {
+	c := &checker{limit: 1, tail: true, light: true, keys: []*vault.AuditKey{key}, oneKey: true, mark: w.opened}
 	if head.Seq > 0 {
 		c.head = &head
 	}
@@ -95,12 +100,4 @@ func check(r io.Reader, name string, head vault.AuditHead, key *vault.AuditKey) 
 		return nil, err
 	}
 	return c, nil
-}
-
-// wrong is the first finding, or "".
-func (c *checker) wrong() string {
-	for _, f := range c.report.Findings {
-		return f.String()
-	}
-	return ""
 }

@@ -42,13 +42,14 @@ func (w *writer) recover(f *os.File) error {
 	fresh := !c.begun
 	if fresh {
 		if err := w.beginAfterOthers(); err != nil {
+			_ = os.Remove(w.path) // it is empty, and in the way of who goes on with the last part
 			return err
 		}
 		w.opened = w.seq
 		buf = w.appendHeader(nil, time.Now())
 	} else {
 		w.state = c.state
-		w.opened = w.seq
+		w.opened, w.openedHash = w.seq, w.hash
 	}
 	if c.torn != nil {
 		buf = w.appendNote(buf, time.Now(), noteTorn, tornMembers(c.torn))

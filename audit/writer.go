@@ -18,15 +18,17 @@ type writer struct {
 	path string
 	opts Options
 
-	f      file
-	state         // after the last whole line of the file
-	dirty  bool   // part of a line may stand behind it
-	lost   uint64 // events that could not be written since the last note of it
-	opened uint64 // number of the last line when the log was opened
-	key    *vault.AuditKey
-	at     io.ReaderAt // the file, to read
-	synced state       // what lasts, of a log that syncs
-	not    error       // what Start found
+	f          file
+	state               // after the last whole line of the file
+	dirty      bool     // part of a line may stand behind it
+	lost       uint64   // events that could not be written since the last note of it
+	opened     uint64   // number of the last line when the log was opened
+	openedHash [32]byte // of that line; zero: it is in no file that this one has open
+	unsure     bool     // something that a sync failed for may not be on the disk
+	key        *vault.AuditKey
+	at         io.ReaderAt // the file, to read
+	synced     state       // what lasts, of a log that syncs
+	not        error       // what Start found
 
 	rotateAt int64 // size
 	onHead   func(vault.AuditHead)
@@ -172,6 +174,7 @@ func (w *writer) sync() error {
 		w.state = w.synced
 		w.dirty = w.f.Truncate(w.size) != nil
 	}
+	w.unsure = w.unsure || w.opts.NoSync
 	return fmt.Errorf("sync: %w", err)
 }
 
@@ -200,10 +203,11 @@ func (w *writer) write(l *lot) (whole int, err error) {
 	return whole, err
 }
 
-// head tells of the last checkpoint that was written.
+// head tells of the last checkpoint that was written. A file of which something may be
+// missing on the disk gets no head any more.
 func (w *writer) head(marks []mark) {
 	for i := len(marks) - 1; i >= 0; i-- {
-		if s := marks[i].state; marks[i].check && w.onHead != nil {
+		if s := marks[i].state; marks[i].check && w.onHead != nil && !w.unsure {
 			w.onHead(vault.AuditHead{Log: s.log, Seq: s.seq, Hash: s.hash, Time: time.Now().UTC().Truncate(time.Microsecond)})
 			return
 		}
@@ -276,7 +280,7 @@ func (w *writer) rotate() error {
 		return err
 	}
 	err = w.f.Close()
-	w.f, w.at, w.state, w.synced, w.rotateAt = f, f, next, next, w.opts.MaxSize
+	w.f, w.at, w.state, w.synced, w.rotateAt, w.unsure = f, f, next, next, w.opts.MaxSize, false
 	if w.key != nil { // so that the head moves on to this file
 		err = errors.Join(err, w.checkpoint())
 	}
