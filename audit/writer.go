@@ -151,7 +151,7 @@ func (w *writer) commit(l *lot) error {
 		w.lost++
 		m.entry.done <- err
 	}
-	if checked && synced == nil {
+	if checked {
 		w.head(l.marks[:whole])
 	}
 	if told {
