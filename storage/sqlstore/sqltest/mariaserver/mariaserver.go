@@ -58,7 +58,7 @@ func Start(t testing.TB, opts Options) *Server {
 }
 
 // ErrMissing is matched when MariaDB isn't installed.
-var ErrMissing = errors.New("MariaDB is not installed")
+var ErrMissing = errors.New("MariaDB is not installed: .ci/servers, or apt-get install mariadb-server, installs it")
 
 // New starts a server, for as long as the caller doesn't Close it.
 func New(opts Options) (*Server, error) {

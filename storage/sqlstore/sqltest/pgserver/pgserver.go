@@ -60,7 +60,7 @@ func Start(t testing.TB, opts Options) *Server {
 }
 
 // ErrMissing is matched when PostgreSQL isn't installed.
-var ErrMissing = errors.New("PostgreSQL is not installed")
+var ErrMissing = errors.New("PostgreSQL is not installed: .ci/servers, or apt-get install postgresql, installs it")
 
 // New starts a server, for as long as the caller doesn't Close it.
 func New(opts Options) (*Server, error) {
