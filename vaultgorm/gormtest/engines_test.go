@@ -24,6 +24,7 @@ import (
 	"github.com/embedvault/vault"
 	"github.com/embedvault/vault/storage/sqlstore/sqltest/mariaserver"
 	"github.com/embedvault/vault/storage/sqlstore/sqltest/pgserver"
+	"github.com/embedvault/vault/storage/sqlstore/sqltest/shared"
 	"github.com/embedvault/vault/vaultgorm"
 	"github.com/embedvault/vault/vaulttest"
 	"github.com/embedvault/vault/vaulttest/fieldtest"
@@ -46,51 +47,27 @@ var engines = []engine{
 
 // The servers are started by the first test that needs one, and stopped by TestMain.
 var (
-	pg    shared[*pgserver.Server]
-	maria shared[*mariaserver.Server]
+	pg    shared.Server[*pgserver.Server]
+	maria shared.Server[*mariaserver.Server]
 )
 
 func TestMain(m *testing.M) {
 	_ = mysqldriver.SetLogger(&mysqldriver.NopLogger{}) // it tells of every connection that is lost
 	code := m.Run()
-	if pg.made {
-		pg.s.Close()
-	}
-	if maria.made {
-		maria.s.Close()
-	}
+	pg.Close()
+	maria.Close()
 	os.Exit(code)
-}
-
-// shared is a server that all tests of the process use.
-type shared[S any] struct {
-	mu   sync.Mutex // guards the rest
-	made bool
-	s    S
-	err  error
-}
-
-func (s *shared[S]) get(t testing.TB, start func() (S, error)) S {
-	t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.made && s.err == nil {
-		s.s, s.err = start()
-		s.made = s.err == nil
-	}
-	ok(t, s.err) // also if there is none to start: these tests need it
-	return s.s
 }
 
 func postgresDatabase(t testing.TB) string {
 	t.Helper()
-	s := pg.get(t, func() (*pgserver.Server, error) { return pgserver.New(pgserver.Options{}) })
+	s := pg.Get(t, func() (*pgserver.Server, error) { return pgserver.New(pgserver.Options{}) })
 	return must(s.NewDatabase(t.Context()))(t)
 }
 
 func mariaDatabase(t testing.TB) string {
 	t.Helper()
-	s := maria.get(t, func() (*mariaserver.Server, error) { return mariaserver.New(mariaserver.Options{}) })
+	s := maria.Get(t, func() (*mariaserver.Server, error) { return mariaserver.New(mariaserver.Options{}) })
 	return must(s.NewDatabase(t.Context()))(t) + "?parseTime=true"
 }
 

@@ -7,7 +7,6 @@ import (
 	"database/sql"
 	"errors"
 	"os"
-	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -16,32 +15,25 @@ import (
 
 	"github.com/embedvault/vault"
 	"github.com/embedvault/vault/storage/sqlstore/sqltest/pgserver"
+	"github.com/embedvault/vault/storage/sqlstore/sqltest/shared"
 	"github.com/embedvault/vault/vaultpgx"
 	"github.com/embedvault/vault/vaulttest"
 )
 
-// shared is the server of all tests: started by the first that needs it, stopped by
-// TestMain.
-var shared struct {
-	once sync.Once
-	s    *pgserver.Server
-	err  error
-}
+// server is that of all tests: started by the first that needs it, stopped by TestMain.
+var server shared.Server[*pgserver.Server]
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if shared.s != nil {
-		shared.s.Close()
-	}
+	server.Close()
 	os.Exit(code)
 }
 
 // database makes an empty database and returns its URL. Without a server a test fails.
 func database(t testing.TB) string {
 	t.Helper()
-	shared.once.Do(func() { shared.s, shared.err = pgserver.New(pgserver.Options{}) })
-	noError(t, shared.err)
-	dsn, err := shared.s.NewDatabase(t.Context())
+	s := server.Get(t, func() (*pgserver.Server, error) { return pgserver.New(pgserver.Options{}) })
+	dsn, err := s.NewDatabase(t.Context())
 	noError(t, err)
 	return dsn
 }

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/embedvault/vault/storage/sqlstore/sqltest/mariaserver"
 	"github.com/embedvault/vault/storage/sqlstore/sqltest/pgserver"
+	"github.com/embedvault/vault/storage/sqlstore/sqltest/shared"
 	"github.com/embedvault/vault/vaulttest/fieldtest"
 )
 
@@ -139,53 +139,27 @@ func killMySQL(ctx context.Context, db *sql.DB) error {
 
 // The servers are started by the first test that needs one, and stopped by TestMain.
 var (
-	postgres shared[*pgserver.Server]
-	maria    shared[*mariaserver.Server]
+	postgres shared.Server[*pgserver.Server]
+	maria    shared.Server[*mariaserver.Server]
 )
 
 func TestMain(m *testing.M) {
 	_ = mysql.SetLogger(&mysql.NopLogger{}) // it tells of every connection that is lost
 	code := m.Run()
-	if postgres.made {
-		postgres.s.Close()
-	}
-	if maria.made {
-		maria.s.Close()
-	}
+	postgres.Close()
+	maria.Close()
 	os.Exit(code)
-}
-
-// shared is a server that all tests of the process use.
-type shared[S any] struct {
-	mu   sync.Mutex // guards the rest
-	made bool
-	s    S
-	err  error
-}
-
-func (s *shared[S]) get(t testing.TB, start func() (S, error)) S {
-	t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.made && s.err == nil {
-		s.s, s.err = start()
-		s.made = s.err == nil
-	}
-	if s.err != nil { // also if there is none to start: these tests need it
-		t.Fatal(s.err)
-	}
-	return s.s
 }
 
 func postgresDatabase(t testing.TB) string {
 	t.Helper()
-	s := postgres.get(t, func() (*pgserver.Server, error) { return pgserver.New(pgserver.Options{}) })
+	s := postgres.Get(t, func() (*pgserver.Server, error) { return pgserver.New(pgserver.Options{}) })
 	return must(s.NewDatabase(t.Context()))(t)
 }
 
 func mariaDatabase(t testing.TB) string {
 	t.Helper()
-	s := maria.get(t, func() (*mariaserver.Server, error) { return mariaserver.New(mariaserver.Options{}) })
+	s := maria.Get(t, func() (*mariaserver.Server, error) { return mariaserver.New(mariaserver.Options{}) })
 	return must(s.NewDatabase(t.Context()))(t)
 }
 

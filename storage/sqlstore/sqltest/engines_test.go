@@ -7,7 +7,6 @@ import (
 	"database/sql"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
@@ -19,6 +18,7 @@ import (
 	"github.com/embedvault/vault/storage/sqlstore"
 	"github.com/embedvault/vault/storage/sqlstore/sqltest/mariaserver"
 	"github.com/embedvault/vault/storage/sqlstore/sqltest/pgserver"
+	"github.com/embedvault/vault/storage/sqlstore/sqltest/shared"
 	"github.com/embedvault/vault/storage/storagetest"
 )
 
@@ -36,8 +36,8 @@ type engine struct {
 // The servers are started by the first test that needs one, and stopped by
 // TestMain.
 var (
-	postgres shared[*pgserver.Server]
-	maria    shared[*mariaserver.Server]
+	postgres shared.Server[*pgserver.Server]
+	maria    shared.Server[*mariaserver.Server]
 )
 
 func TestMain(m *testing.M) {
@@ -46,47 +46,21 @@ func TestMain(m *testing.M) {
 	}
 	_ = mysql.SetLogger(&mysql.NopLogger{}) // it tells of every connection that is lost
 	code := m.Run()
-	if postgres.made {
-		postgres.s.Close()
-	}
-	if maria.made {
-		maria.s.Close()
-	}
+	postgres.Close()
+	maria.Close()
 	os.Exit(code)
-}
-
-// shared is a server that all tests of the process use.
-type shared[S any] struct {
-	mu   sync.Mutex // guards the rest
-	made bool
-	s    S
-	err  error
-}
-
-func (s *shared[S]) get(t testing.TB, missing error, start func() (S, error)) S {
-	t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.made && s.err == nil {
-		s.s, s.err = start()
-		s.made = s.err == nil
-	}
-	if s.err != nil {
-		absent(t, s.err, missing)
-	}
-	return s.s
 }
 
 func postgresServer(t testing.TB) *pgserver.Server {
 	t.Helper()
-	return postgres.get(t, pgserver.ErrMissing, func() (*pgserver.Server, error) {
+	return postgres.Get(t, func() (*pgserver.Server, error) {
 		return pgserver.New(pgserver.Options{Settings: []string{"deadlock_timeout=50ms"}})
 	})
 }
 
 func mariaServer(t testing.TB) *mariaserver.Server {
 	t.Helper()
-	return maria.get(t, mariaserver.ErrMissing, func() (*mariaserver.Server, error) { return mariaserver.New(mariaserver.Options{}) })
+	return maria.Get(t, func() (*mariaserver.Server, error) { return mariaserver.New(mariaserver.Options{}) })
 }
 
 func postgresDatabase(t testing.TB) string {
@@ -191,15 +165,6 @@ func TestStore(t *testing.T) {
 			CursorDriver: "sql",
 		})
 	})
-}
-
-// absent skips a test whose server is missing, or fails it.
-func absent(t testing.TB, err, missing error) {
-	t.Helper()
-	if os.Getenv("VAULT_TEST_REQUIRE") != "1" && isErr(err, missing) {
-		t.Skip(err)
-	}
-	t.Fatal(err)
 }
 
 func noError(t testing.TB, err error) {
