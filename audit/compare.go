@@ -47,7 +47,7 @@ func (w *writer) compare(head vault.AuditHead, key *vault.AuditKey) (not, err er
 // rewritten says what is wrong with the records up to the one that w was opened with; ""
 // if nothing is. It reads the file that is open and locked, and not what its path names
 // by now; of earlier parts, which the open file's first line is chained to, only as many
-// as there are until the head.
+// as there are until the head and until that record.
 func (w *writer) rewritten(head vault.AuditHead, key *vault.AuditKey) (wrong string, err error) {
 	c, err := w.check(io.NewSectionReader(w.at, 0, math.MaxInt64), w.path, head, key)
 	if err != nil {
@@ -84,8 +84,10 @@ func (w *writer) rewritten(head vault.AuditHead, key *vault.AuditKey) (wrong str
 		switch {
 		case headSeen && endSeen:
 			return "", nil
-		case part <= 1 || !headSeen && head.Seq >= c.report.First || headSeen && w.opened >= c.report.First:
+		case !headSeen && (part <= 1 || head.Seq >= c.report.First):
 			return fmt.Sprintf("it has no record %d of the one in the store", head.Seq), nil
+		case !endSeen && (part <= 1 || w.opened >= c.report.First):
+			return fmt.Sprintf("record %d, which was the last when the log was opened, is gone", w.opened), nil
 		}
 	}
 }
